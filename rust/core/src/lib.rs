@@ -1,0 +1,5 @@
+//! Interlock's decision core.
+#![deny(unsafe_code)]
+
+pub mod limit;
+pub mod time;

@@ -1,0 +1,78 @@
+//! Limits: what is counted, over which window, and who shares the count.
+//!
+//! The declarations here are what a compiled policy holds; the counts themselves live in the limit table
+//! and outlive every policy.
+
+use crate::time::Nanos;
+
+/// The calendar month cannot be a fixed number of nanoseconds, so windows are an enum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Window {
+    /// A span of this many nanoseconds, aligned to [`EPOCH`] where the algorithm has an alignment.
+    Span(u64),
+    /// A UTC calendar month; only for [`Algorithm::Fixed`].
+    Month,
+}
+
+/// Monday 2025-12-29T00:00:00Z: epochs are counted from here, so that days and hours are UTC-aligned and
+/// weeks begin on a Monday.
+pub const EPOCH: Nanos = Nanos(1_766_966_400 * Nanos::SECOND);
+
+/// How a quota turns time and cost into room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// At most `max` in each window of the UTC calendar.
+    Fixed(Window),
+    /// At most `max` in any interval of this many nanoseconds: a ring of sealed sub-windows.
+    Sliding(u64),
+    /// At most `burst` units at once and `max` in any interval of `window_ns`
+    /// (one unit is regained every `interval_ns`).
+    Bucket {
+        /// The window the policy names, nanoseconds.
+        window_ns: u64,
+        /// Nanoseconds until one unit is regained.
+        interval_ns: u64,
+        /// Units that may be taken at once.
+        burst: u64,
+    },
+    /// At most `max` at the same time; given back when the call ends, however it ends.
+    Concurrency,
+}
+
+/// Identity of one count in the limit table: SipHash-2-4-128 of everything that gives the count its meaning
+/// (and nothing else), under the table's secret key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct QuotaKey(pub u128);
+
+/// One quota that a call would use.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge {
+    /// Which count.
+    pub key: QuotaKey,
+    /// How it counts.
+    pub algorithm: Algorithm,
+    /// Units this call costs.
+    pub cost: u64,
+    /// Units allowed, where the limit is enforced.
+    pub max: Option<u64>,
+    /// Units allowed by limits in shadow mode over the same count (tested and reported, never refused).
+    pub shadow_max: Option<u64>,
+    /// Shown by people-facing listings of the table; part of no decision.
+    pub label: u32,
+}
+
+/// What one charge looked like at the moment of decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Units left after this call, or at present if it was refused.
+    pub remaining: u64,
+    /// This limit had no room for the call.
+    pub refused: bool,
+    /// A shadow limit over this count had no room for the call.
+    pub shadow_refused: bool,
+    /// Nanoseconds until this limit alone would admit the call; `None` if it never can (cost above max) or
+    /// if that is not a matter of time (concurrency). 0 when it has room.
+    pub wait_ns: Option<u64>,
+    /// Nanoseconds until the window ends (fixed), or until all units are regained (others).
+    pub reset_ns: u64,
+}
