@@ -1,0 +1,254 @@
+"""The decision core: everything that decides, counts, filters or words a refusal.
+
+Bytes in, frozen values out. `Engine.decide` is total: malformed input is a denial with its own code, never
+an exception; only arguments of a wrong type raise `TypeError`.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, final
+
+__version__: str
+
+def build_info() -> dict[str, str]:
+    """Version, target and build profile of the extension, for `/version` and bug reports."""
+
+def policy_schema() -> str:
+    """The JSON Schema (draft 2020-12) of the policy document, as JSON text."""
+
+@final
+class Diagnostic:
+    """One problem found in a policy document."""
+
+    @property
+    def code(self) -> str:
+        """Kebab slug that never changes its meaning, for example `unknown-key`."""
+    @property
+    def severity(self) -> Literal["error", "warning"]: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def help(self) -> str | None: ...
+    @property
+    def path(self) -> str:
+        """RFC 6901 pointer into the document; `""` is the whole of it."""
+    @property
+    def line(self) -> int:
+        """1-based."""
+    @property
+    def column(self) -> int:
+        """1-based, in characters."""
+
+class PolicyError(ValueError):
+    """A policy document that cannot be used; carries every problem found, not the first."""
+
+    diagnostics: list[Diagnostic]
+
+@final
+class PolicySet:
+    """A compiled, immutable policy document."""
+
+    @staticmethod
+    def parse(source: bytes, *, name: str) -> PolicySet:
+        """Compile a document.
+
+        Args:
+            source: JSON or YAML text in UTF-8, at most 1 MiB.
+            name: shown in messages; its suffix (`.json`, `.yaml`, `.yml`) decides the syntax.
+
+        Raises:
+            PolicyError: with every problem found.
+        """
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the source, 64 hexadecimal digits."""
+    @property
+    def language_version(self) -> str: ...
+    @property
+    def warnings(self) -> list[Diagnostic]: ...
+
+@final
+class Caller:
+    """Who asks, through which server and session. Made once and cached, so that names cross once."""
+
+    def __new__(
+        cls,
+        grant: str,
+        *,
+        server: str,
+        session: str | None = None,
+        revision: str | None = None,
+    ) -> Caller:
+        """`revision` is the protocol revision that the session negotiated, where it is known."""
+    @property
+    def grant(self) -> str: ...
+    @property
+    def server(self) -> str: ...
+    @property
+    def session(self) -> str | None: ...
+    @property
+    def revision(self) -> str | None: ...
+
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""HTTP status, header fields (lower-case names, `content-type` included, no framing), body."""
+
+@final
+class Decision:
+    """What was decided of one message, and the reservation that goes with it.
+
+    A decision that is dropped without `Engine.settle` stays charged (only its concurrency is freed).
+    """
+
+    @property
+    def allowed(self) -> bool: ...
+    @property
+    def code(self) -> str:
+        """`allowed`, or the kebab slug of the refusal."""
+    @property
+    def rule(self) -> str | None:
+        """RFC 6901 pointer into the policy document of what decided."""
+    @property
+    def message(self) -> str:
+        """For the agent: what was refused, why, and when to try again."""
+    @property
+    def kind(self) -> Literal["request", "notification", "response", "batch", "invalid"]: ...
+    @property
+    def modern(self) -> bool:
+        """The message is of revision 2026-07-28 or later (stateless)."""
+    @property
+    def method(self) -> str | None: ...
+    @property
+    def target(self) -> str | None:
+        """Tool or prompt name, resource URI, or task id."""
+    @property
+    def request_id(self) -> bytes | None:
+        """The id as it was spelt, raw JSON."""
+    @property
+    def counter(self) -> str | None: ...
+    @property
+    def limit(self) -> int | float | None: ...
+    @property
+    def window(self) -> str | None: ...
+    @property
+    def remaining(self) -> int | float | None: ...
+    @property
+    def retry_after_ms(self) -> int | None: ...
+    @property
+    def shadowed(self) -> bool:
+        """Allowed, but a rule in shadow mode would have refused."""
+    @property
+    def shadow(self) -> list[tuple[str, str]]:
+        """(rule pointer, code) of each shadow rule that would have refused."""
+    @property
+    def policy(self) -> str:
+        """Digest of the policy that decided."""
+    @property
+    def progress_token(self) -> bytes | None:
+        """`params._meta.progressToken` as it was spelt, raw JSON."""
+    def limit_headers(self) -> list[tuple[bytes, bytes]]:
+        """`ratelimit` and `ratelimit-policy` fields of a limited call; empty where no limit applied."""
+    def answer(self) -> Answer:
+        """The refusal as it goes to the client. Raises `ValueError` on an allowed decision."""
+    def fault(self, code: str, message: str, *, status: int) -> Answer:
+        """The answer when an admitted message could not be served (upstream down, overload, drain).
+
+        A request whose id is known gets HTTP 200: an `isError` result for `tools/call`, a JSON-RPC error
+        otherwise. `initialize`, `server/discover` and what has no id get `status` (502, 503 or 504).
+        """
+
+@final
+class LimitTable:
+    """Counts of every limit: atomics in a mapped file, shared by worker processes, outliving policies."""
+
+    def __new__(cls, slots: int = 16384, *, path: str | None = None) -> LimitTable:
+        """Own a table: in memory, or in the file at `path` (made if absent).
+
+        Raises:
+            OSError: the file cannot be made, read or locked; or it is damaged or of another version, and
+                then the message says what to do.
+        """
+    @staticmethod
+    def join(path: str) -> LimitTable:
+        """Share the table that a parent process owns."""
+    @staticmethod
+    def shared(slots: int = 16384) -> tuple[LimitTable, int]:
+        """A table in anonymous memory and a file descriptor that worker processes may inherit and join as
+        `/proc/self/fd/N`."""
+    @property
+    def slots(self) -> int: ...
+    @property
+    def used(self) -> int: ...
+    def evict_idle(self, now_ns: int | None = None) -> int:
+        """Free slots whose limits hold nothing any more; the number freed."""
+    def bind(
+        self, kind: str, server: str, id: str, grant: str, payload: int = 0, *, now_ns: int | None = None
+    ) -> bool:
+        """Remember that `grant` owns this session or task id. False: owned by another, or no room."""
+    def owned(
+        self, kind: str, server: str, id: str, grant: str, *, now_ns: int | None = None
+    ) -> int | None:
+        """The payload if `grant` owns this id, else None (owned by another, or unknown)."""
+    def unbind(self, kind: str, server: str, id: str) -> None: ...
+    def dump(self) -> list[dict[str, str | int]]:
+        """What the table holds, for people."""
+
+@final
+class Engine:
+    """The decision point of one grant on one server."""
+
+    def __new__(
+        cls,
+        policies: PolicySet,
+        table: LimitTable,
+        *,
+        shadow: bool = False,
+        max_body_bytes: int = 1048576,
+        max_depth: int = 64,
+        denials: Literal["result", "protocol"] = "result",
+    ) -> Engine: ...
+    @property
+    def policies(self) -> PolicySet: ...
+    @property
+    def filters(self) -> bool:
+        """Whether `filter_list` has work to do: the policy hides something."""
+    def install(self, policies: PolicySet) -> None:
+        """Swap the policy; each decision sees one policy whole. Counts of unchanged limits stay."""
+    def decide(
+        self,
+        caller: Caller,
+        body: bytes,
+        headers: Sequence[tuple[bytes, bytes]] | None = None,
+        *,
+        now_ns: int | None = None,
+    ) -> Decision:
+        """Decide one message on the very bytes that will be forwarded.
+
+        Args:
+            headers: the request's header fields, lower-case names, checked against the body (SEP-2243);
+                None on stdio, where there are none.
+            now_ns: nanoseconds since 1970 UTC; omitted, the clock is read.
+        """
+    def settle(
+        self, decision: Decision, outcome: Literal["done", "unknown", "not-sent"], *, now_ns: int | None = None
+    ) -> None:
+        """End a decision's reservation, once: `not-sent` gives it back to the window it came from, the
+        others leave it charged and free its concurrency."""
+    def filter_list(self, caller: Caller, body: bytes) -> bytes:
+        """A server's message without its hidden tools; the same object where nothing was to be done.
+
+        Raises:
+            ValueError: the message cannot be read exactly, so it must not be passed on.
+        """
+    def explain(self, caller: Caller, body: bytes, *, now_ns: int | None = None) -> str:
+        """Which entries matched, which rules held and what each limit has left, as JSON; charges nothing."""
+    def counters(self) -> list[tuple[str, str, str, int]]:
+        """(tool, effect, code, count); tool is an entry of the policy or `other`."""
+    def shadow_counters(self) -> list[tuple[str, int]]:
+        """(rule, count) of refusals that shadow mode only recorded."""
+    def usage(
+        self, caller: Caller, *, now_ns: int | None = None
+    ) -> list[dict[str, str | int | float | None]]:
+        """Live use of each limit without a `key`: rule, counter, window, max, used, remaining, reset_ms."""
+    def decide_histogram(self) -> tuple[list[int], int, int]:
+        """Power-of-two buckets of decide's nanoseconds, their sum, and count."""

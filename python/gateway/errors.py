@@ -1,0 +1,47 @@
+"""The exceptions that cross rooms.
+
+GatewayError
+├── SettingsError   the configuration cannot be used; nothing was opened (exit 64)
+└── UpstreamError   a server could not be asked, or did not answer as HTTP and MCP say
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+UpstreamReason = Literal["connect", "tls", "reset", "timeout", "invalid", "busy", "exited"]
+
+
+class GatewayError(Exception):
+    """Base of every exception that the gateway raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a setting: what, and how to mend it."""
+
+    message: str
+    help: str | None = None
+
+
+class SettingsError(GatewayError):
+    """Settings that cannot be used, with every problem found."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = problems
+
+
+class UpstreamError(GatewayError):
+    """A server could not serve a request.
+
+    Attributes:
+        reason: what went wrong, a label with few values.
+        sent: whether the server may have seen the request, so that what was charged must stay charged.
+    """
+
+    def __init__(self, reason: UpstreamReason, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.reason: UpstreamReason = reason
+        self.sent = sent
