@@ -1,0 +1,391 @@
+//! The pass itself.
+
+use super::keys::{self, Key};
+use super::{Bounds, Fault, FaultKind, Index, LONGEST, Node, number};
+
+/// An array or object whose end has not been met.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    /// Its node.
+    node: u32,
+    /// Where its keys begin in the pile of keys, or [`Open::ARRAY`].
+    first_key: u32,
+}
+
+impl Open {
+    const ARRAY: u32 = u32::MAX;
+}
+
+/// Reads one JSON text and leaves its nodes in `index`; answers with the source as text.
+///
+/// # Errors
+///
+/// The first fault met.
+pub(super) fn scan<'s>(
+    index: &mut Index,
+    source: &'s [u8],
+    bounds: &Bounds,
+) -> Result<&'s str, Fault> {
+    if source.len() > bounds.max_bytes.min(LONGEST) {
+        return Err(fault(FaultKind::TooLarge, 0, "the body is too large"));
+    }
+    let text = std::str::from_utf8(source)
+        .map_err(|error| malformed(error.valid_up_to(), "the text is not valid utf-8"))?;
+    if text.starts_with('\u{feff}') {
+        return Err(malformed(0, "a byte order mark stands before the text"));
+    }
+    index.nodes.clear();
+    index.open.clear();
+    index.keys.clear();
+    let mut pass = Pass {
+        text,
+        bytes: source,
+        at: 0,
+        index,
+        bounds,
+        keys_left: bounds.max_keys,
+    };
+    pass.document()?;
+    Ok(text)
+}
+
+struct Pass<'s, 'i> {
+    text: &'s str,
+    bytes: &'s [u8],
+    /// Offset of the next byte to look at.
+    at: usize,
+    index: &'i mut Index,
+    bounds: &'i Bounds,
+    keys_left: usize,
+}
+
+impl Pass<'_, '_> {
+    fn document(&mut self) -> Result<(), Fault> {
+        loop {
+            // A value starts here. `value` says whether it is whole or a container was opened whose first
+            // value comes next.
+            if !self.value()? {
+                continue;
+            }
+            // A value ended here: close what closes with it, until another one has to follow.
+            loop {
+                let Some(&open) = self.index.open.last() else {
+                    self.blanks();
+                    return if self.at >= self.bytes.len() {
+                        Ok(())
+                    } else {
+                        Err(self.unexpected("something follows the text"))
+                    };
+                };
+                let is_array = open.first_key == Open::ARRAY;
+                match self.blanks() {
+                    b',' => {
+                        self.at += 1;
+                        if !is_array {
+                            self.blanks();
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    b']' if is_array => self.close()?,
+                    b'}' if !is_array => self.close()?,
+                    _ if is_array => return Err(self.unexpected("`,` or `]` is missing")),
+                    _ => return Err(self.unexpected("`,` or `}` is missing")),
+                }
+            }
+        }
+    }
+
+    /// Reads a scalar or an empty container (true), or opens a container and reads as far as its first
+    /// value (false).
+    #[inline]
+    fn value(&mut self) -> Result<bool, Fault> {
+        match self.blanks() {
+            b'"' => self.string()?,
+            b'{' => {
+                self.open(narrow(self.index.keys.len()))?;
+                if self.blanks() != b'}' {
+                    self.key()?;
+                    return Ok(false);
+                }
+                self.close()?;
+            }
+            b'[' => {
+                self.open(Open::ARRAY)?;
+                if self.blanks() != b']' {
+                    return Ok(false);
+                }
+                self.close()?;
+            }
+            b'-' | b'0'..=b'9' => self.number()?,
+            b't' => self.literal(b"true")?,
+            b'f' => self.literal(b"false")?,
+            b'n' => self.literal(b"null")?,
+            _ => return Err(self.unexpected("a value is missing")),
+        }
+        Ok(true)
+    }
+
+    /// The next byte, or 0 at the end: a NUL is nowhere part of the grammar, so that needs no case of its own.
+    #[inline]
+    fn peek(&self) -> u8 {
+        self.bytes.get(self.at).copied().unwrap_or(0)
+    }
+
+    /// Skips blanks and answers with the byte after them.
+    #[inline]
+    fn blanks(&mut self) -> u8 {
+        loop {
+            match self.peek() {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return byte,
+            }
+        }
+    }
+
+    #[inline]
+    fn open(&mut self, first_key: u32) -> Result<(), Fault> {
+        if self.index.open.len() >= self.bounds.max_depth {
+            let reason = "arrays and objects are nested too deeply";
+            return Err(fault(FaultKind::TooDeep, self.at, reason));
+        }
+        self.index.open.push(Open {
+            node: narrow(self.index.nodes.len()),
+            first_key,
+        });
+        // What is not known yet, the end and the node after it, is filled in by `close`.
+        self.push(self.at, false);
+        self.at += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn close(&mut self) -> Result<(), Fault> {
+        self.at += 1;
+        let Some(open) = self.index.open.pop() else {
+            return Ok(());
+        };
+        let next = narrow(self.index.nodes.len());
+        if let Some(node) = self.index.nodes.get_mut(open.node as usize) {
+            node.end = narrow(self.at);
+            node.next = next;
+        }
+        if open.first_key != Open::ARRAY {
+            self.distinct(open.first_key as usize)?;
+            self.index.keys.truncate(open.first_key as usize);
+        }
+        Ok(())
+    }
+
+    /// Adds the node of a value that lies between `start` and here.
+    #[inline]
+    fn push(&mut self, start: usize, escaped: bool) {
+        let next = narrow(self.index.nodes.len() + 1);
+        self.index.nodes.push(Node {
+            start: narrow(start),
+            end: narrow(self.at),
+            next: if escaped { next | Node::ESCAPED } else { next },
+        });
+    }
+
+    /// Reads a key and its colon.
+    #[inline]
+    fn key(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        if self.peek() != b'"' {
+            return Err(self.unexpected("a key in quotes is missing"));
+        }
+        if self.keys_left == 0 {
+            return Err(fault(
+                FaultKind::TooManyKeys,
+                start,
+                "there are too many keys",
+            ));
+        }
+        self.keys_left -= 1;
+        let node = narrow(self.index.nodes.len());
+        self.string()?;
+        self.index
+            .keys
+            .push(Key::new(self.text, &self.index.nodes, node));
+        if self.blanks() != b':' {
+            return Err(self.unexpected("`:` is missing"));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn string(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        self.at += 1;
+        let mut escaped = false;
+        loop {
+            self.at += ordinary(self.bytes.get(self.at..).unwrap_or_default());
+            match self.peek() {
+                b'"' => break,
+                b'\\' => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                _ if self.at >= self.bytes.len() => {
+                    return Err(self.unexpected("a string has no end"));
+                }
+                _ => return Err(self.unexpected("a string has a raw control character")),
+            }
+        }
+        self.at += 1;
+        self.push(start, escaped);
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), Fault> {
+        self.at += 1;
+        match self.peek() {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
+            b'u' => {
+                let start = self.at - 1;
+                let lone = || malformed(start, "an escape is half of a surrogate pair");
+                match self.unit()? {
+                    0xd800..=0xdbff => {
+                        let rest = self.bytes.get(self.at..).unwrap_or_default();
+                        if !rest.starts_with(b"\\u") {
+                            return Err(lone());
+                        }
+                        self.at += 1;
+                        let 0xdc00..=0xdfff = self.unit()? else {
+                            return Err(lone());
+                        };
+                    }
+                    0xdc00..=0xdfff => return Err(lone()),
+                    _ => {}
+                }
+            }
+            _ => return Err(self.unexpected("an escape is not one of json's")),
+        }
+        Ok(())
+    }
+
+    /// Reads `uXXXX` and answers with the number it spells.
+    fn unit(&mut self) -> Result<u32, Fault> {
+        let mut unit = 0;
+        for _ in 0..4 {
+            self.at += 1;
+            match char::from(self.peek()).to_digit(16) {
+                Some(digit) => unit = unit << 4 | digit,
+                None => return Err(self.unexpected("`\\u` lacks its four digits")),
+            }
+        }
+        self.at += 1;
+        Ok(unit)
+    }
+
+    #[inline]
+    fn number(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        let shape = number::shape(self.bytes, start).map_err(|(offset, reason)| {
+            self.at = offset;
+            self.unexpected(reason)
+        })?;
+        self.at = shape.end;
+        let text = self.text.get(start..shape.end).unwrap_or_default();
+        if !number::in_range(text, &shape) {
+            let reason = "a number is out of a double's range";
+            return Err(fault(FaultKind::NumberOutOfRange, start, reason));
+        }
+        self.push(start, false);
+        Ok(())
+    }
+
+    #[inline]
+    fn literal(&mut self, word: &[u8]) -> Result<(), Fault> {
+        let start = self.at;
+        let rest = self.bytes.get(start..).unwrap_or_default();
+        if !rest.starts_with(word) {
+            return Err(self.unexpected("a value is missing"));
+        }
+        self.at += word.len();
+        self.push(start, false);
+        Ok(())
+    }
+
+    /// Refuses the object whose keys are those from `first` on if two of them are equal.
+    #[inline]
+    fn distinct(&mut self, first: usize) -> Result<(), Fault> {
+        let (text, nodes) = (self.text, &self.index.nodes);
+        let keys = self.index.keys.get_mut(first..).unwrap_or_default();
+        match keys::twin(text, nodes, keys) {
+            None => Ok(()),
+            Some(node) => {
+                let offset = nodes.get(node as usize).map_or(0, |key| key.start as usize);
+                let reason = "an object has the same key twice";
+                Err(fault(FaultKind::DuplicateKey, offset, reason))
+            }
+        }
+    }
+
+    /// The fault of meeting what does not belong here, or the end of the source.
+    #[cold]
+    fn unexpected(&self, reason: &'static str) -> Fault {
+        if self.at >= self.bytes.len() {
+            malformed(self.bytes.len(), "the text ends too early")
+        } else {
+            malformed(self.at, reason)
+        }
+    }
+}
+
+/// How many bytes at the front of `bytes` a string may hold as they are: neither quote, backslash nor control
+/// character.
+#[inline]
+fn ordinary(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    let mut count = 0;
+    while let Some((chunk, after)) = rest.split_first_chunk() {
+        let special = special(u64::from_le_bytes(*chunk));
+        if special != 0 {
+            return count + special.trailing_zeros() as usize / 8;
+        }
+        count += 8;
+        rest = after;
+    }
+    count
+        + rest
+            .iter()
+            .take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
+            .count()
+}
+
+/// Sets the top bit of the lowest byte of `word` that is a quote, a backslash or a control character. Bits
+/// above that one may be wrong, because a subtraction borrows; bits below it are clear.
+#[inline]
+const fn special(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let found = (quote.wrapping_sub(ONES) & !quote)
+        | (backslash.wrapping_sub(ONES) & !backslash)
+        | (word.wrapping_sub(ONES * 0x20) & !word);
+    found & TOPS
+}
+
+/// Offsets and node numbers fit: no source is longer than [`LONGEST`], and every node takes a byte of it.
+#[inline]
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cold]
+const fn fault(kind: FaultKind, offset: usize, reason: &'static str) -> Fault {
+    Fault {
+        kind,
+        offset,
+        reason,
+    }
+}
+
+#[cold]
+const fn malformed(offset: usize, reason: &'static str) -> Fault {
+    fault(FaultKind::Malformed, offset, reason)
+}
