@@ -4,4 +4,6 @@
 pub mod decimal;
 pub mod json;
 pub mod limit;
+pub mod pattern;
+pub mod policy;
 pub mod time;

@@ -76,6 +76,17 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Order of the decoded text against `other`, by code point. Does not allocate.
+    #[must_use]
+    pub fn cmp_str(self, other: &str) -> Ordering {
+        if self.plain {
+            // UTF-8 sorts as its code points do.
+            self.raw.cmp(other)
+        } else {
+            self.chars().cmp(other.chars())
+        }
+    }
+
     /// The decoded text has a U+0000 in it, which can only have been written as an escape.
     #[must_use]
     pub fn has_nul(self) -> bool {
@@ -104,7 +115,6 @@ impl PartialOrd for Text<'_> {
 impl Ord for Text<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         if self.plain && other.plain {
-            // UTF-8 sorts as its code points do.
             self.raw.cmp(other.raw)
         } else {
             self.chars().cmp(other.chars())

@@ -1,0 +1,3 @@
+//! Policies: what a call may do.
+
+pub mod condition;
