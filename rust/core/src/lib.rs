@@ -4,6 +4,7 @@
 pub mod decimal;
 pub mod json;
 pub mod limit;
+pub mod message;
 pub mod pattern;
 pub mod policy;
 pub mod time;
