@@ -7,4 +7,5 @@ pub mod limit;
 pub mod message;
 pub mod pattern;
 pub mod policy;
+mod sync;
 pub mod time;

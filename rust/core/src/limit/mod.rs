@@ -3,7 +3,43 @@
 //! The declarations here are what a compiled policy holds; the counts themselves live in the limit table
 //! and outlive every policy.
 
+mod binding;
+mod bucket;
+mod calendar;
+mod concurrency;
+mod error;
+#[cfg(not(loom))]
+mod examine;
+#[cfg(not(loom))]
+mod file;
+mod key;
+mod layout;
+mod mark;
+mod outcome;
+mod pins;
+mod reserve;
+#[cfg(not(loom))]
+mod shared;
+#[cfg(loom)]
+#[path = "tests/loom_shared.rs"]
+mod shared;
+mod survey;
+mod table;
+mod window;
+mod word;
+
+#[cfg(test)]
+mod tests;
+
+pub use binding::{BindError, Binding};
+pub use error::OpenError;
+pub use mark::Reservation;
+pub use reserve::{Release, Verdict};
+pub use survey::{Entry, Stats};
+pub use table::LimitTable;
+
 use crate::time::Nanos;
+use table::Rule;
 
 /// The calendar month cannot be a fixed number of nanoseconds, so windows are an enum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +53,10 @@ pub enum Window {
 /// Monday 2025-12-29T00:00:00Z: epochs are counted from here, so that days and hours are UTC-aligned and
 /// weeks begin on a Monday.
 pub const EPOCH: Nanos = Nanos(1_766_966_400 * Nanos::SECOND);
+
+/// The table makes no decision for this instant or a later one (late 2059), since windows are numbered in words of
+/// limited width, and a wild clock would otherwise close every limit for good.
+pub const HORIZON: Nanos = EPOCH.plus(34 * 365 * 86_400 * Nanos::SECOND);
 
 /// How a quota turns time and cost into room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,4 +115,16 @@ pub struct Reading {
     pub wait_ns: Option<u64>,
     /// Nanoseconds until the window ends (fixed), or until all units are regained (others).
     pub reset_ns: u64,
+}
+
+/// The largest `max`, in units, that the table can count by this algorithm. 0 if it cannot count by it at all
+/// (a window under 125 ms, a bucket that takes more than two years to refill).
+#[must_use]
+pub fn count_capacity(algorithm: Algorithm) -> u64 {
+    match Rule::of(algorithm) {
+        Some(Rule::Windows(windows)) => windows.capacity(),
+        Some(Rule::Bucket(_)) => bucket::Bucket::CAPACITY,
+        Some(Rule::Concurrency) => concurrency::CAPACITY,
+        None => 0,
+    }
 }
