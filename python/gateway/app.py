@@ -1,0 +1,217 @@
+"""The composition root: settings in, ASGI callables out.
+
+INVARIANT: everything a request needs exists before `start` returns, and every route has a policy in
+force from then on. Nothing outside this module knows both a door and a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from gateway._core import Engine, LimitTable
+from gateway.downstream.http import HttpDoor, Service
+from gateway.enforcement import EnforcementPoint, Traffic
+from gateway.errors import Problem, SettingsError
+from gateway.identity import ANONYMOUS, AnonymousIdentity, Callers
+from gateway.policies import PolicySource, PolicyStatus
+from gateway.sessions import Sessions
+from gateway.upstream.http import HttpUpstream
+
+if TYPE_CHECKING:
+    from gateway.asgi import ASGIApp, Receive, Scope, Send
+    from gateway.settings import ServerSettings, Settings
+
+_log = logging.getLogger("interlock.app")
+
+PREFIX = b"/mcp"
+
+
+class Upstream(Protocol):
+    """A server, however it is reached."""
+
+    async def start(self) -> None: ...
+    async def aclose(self, grace_s: float) -> None: ...
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class Route:
+    """One grant on one server: its policy, its engine, and what operators may see of it."""
+
+    def __init__(
+        self, settings: Settings, server: ServerSettings, grant: str, table: LimitTable
+    ) -> None:
+        self.server = server.name
+        self.grant = grant
+        self.source = PolicySource(server.policy)
+        self.engine = Engine(
+            self.source.load(),
+            table,
+            shadow=settings.shadow,
+            max_body_bytes=settings.max_body_bytes,
+            denials=cast('Literal["result", "protocol"]', settings.denials),
+        )
+        self.point = EnforcementPoint(self.engine)
+        self.traffic = Traffic()
+        self.ids = Sessions(table, server.name)
+        self._caller = Callers(1).get(grant, server.name)
+
+    def policy(self) -> PolicyStatus:
+        """What is in force, and how the last reload went."""
+        return self.source.status()
+
+    def usage(self) -> list[dict[str, str | int | float | None]]:
+        """Live use of the limits that have no key."""
+        return self.engine.usage(self._caller)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being served now."""
+        return self.traffic.in_flight
+
+    @property
+    def sessions(self) -> int:
+        """Sessions opened and not ended, as far as this process knows."""
+        return self.ids.live
+
+    @property
+    def upstream_errors(self) -> Mapping[str, int]:
+        """Faults of the server so far, by reason."""
+        return self.traffic.errors
+
+    def reload(self) -> None:
+        """Look at the policy file again; the last good policy stays if it is not one."""
+        policies = self.source.reload()
+        if policies is not None:
+            self.engine.install(policies)
+
+
+class Gateway:
+    """Everything of one process: the data port's application and what operators see.
+
+    Args:
+        settings: validated.
+        table: counts, sessions and tasks; shared with other workers if there are any.
+
+    Raises:
+        SettingsError: a server cannot be used as it is described.
+        OSError: a policy cannot be read.
+        PolicyError: a policy is not valid.
+    """
+
+    def __init__(self, settings: Settings, *, table: LimitTable) -> None:
+        self.table = table
+        self._settings = settings
+        self._routes = [Route(settings, server, ANONYMOUS, table) for server in settings.servers]
+        self._upstreams = [_upstream(server) for server in settings.servers]
+        paths: dict[bytes, Service] = {}
+        for route, upstream in zip(self._routes, self._upstreams, strict=True):
+            service = Service(
+                route.server, upstream, {route.grant: route.point}, route.ids, route.traffic
+            )
+            path = PREFIX + b"/" + route.server.encode()
+            paths |= {path: service, path + b"/": service}
+            if len(self._routes) == 1:
+                paths |= {PREFIX: service, PREFIX + b"/": service}
+        self._door = HttpDoor(settings, paths, AnonymousIdentity(ANONYMOUS))
+        self._watches: list[asyncio.Task[None]] = []
+        self._not_ready = ["starting"]
+
+    @property
+    def data(self) -> ASGIApp:
+        """The data port's application; its lifespan is the gateway's owner's matter."""
+        return self._door
+
+    @property
+    def admin_view(self) -> Gateway:
+        """What operators may see (`gateway.operate.view.GatewayView`)."""
+        return self
+
+    def ready(self) -> list[str]:
+        """Why it is not ready to serve; empty when it is."""
+        return self._not_ready
+
+    def routes(self) -> Sequence[Route]:
+        """Every grant on every server."""
+        return self._routes
+
+    async def start(self) -> None:
+        """Begin to serve and to watch the policies."""
+        for upstream in self._upstreams:
+            await upstream.start()
+        self._watches = [
+            asyncio.create_task(route.source.watch(route.engine.install)) for route in self._routes
+        ]
+        self._not_ready = []
+
+    def drain(self) -> None:
+        """Finish what runs, and refuse what comes from now on."""
+        self._door.draining = True
+        self._not_ready = ["draining"]
+
+    def reload_policies(self) -> None:
+        """Look at every policy file now."""
+        for route in self._routes:
+            route.reload()
+
+    async def aclose(self) -> None:
+        """End everything that `start` began; what still runs upstream gets the grace."""
+        self._not_ready = ["stopped"]
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        closing = (upstream.aclose(self._settings.grace_s) for upstream in self._upstreams)
+        await asyncio.gather(*closing)
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The sidecar as an ASGI application with a lifespan, for any ASGI server.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+        OSError: a policy, or the state file, cannot be read.
+        PolicyError: a policy is not valid.
+    """
+    path = str(settings.state) if settings.state is not None else None
+    gateway = Gateway(settings, table=LimitTable(settings.slots, path=path))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(gateway, receive, send)
+        elif scope["type"] == "http":
+            await gateway.data(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    return app
+
+
+async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
+    """Speak the lifespan protocol."""
+    await receive()
+    try:
+        await gateway.start()
+    except Exception as error:
+        _log.exception("the gateway cannot start")
+        with suppress(Exception):
+            await gateway.aclose()
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    gateway.drain()
+    await gateway.aclose()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _upstream(server: ServerSettings) -> Upstream:
+    if server.url is not None:
+        return HttpUpstream(server)
+    if server.command is None:
+        raise SettingsError([Problem(f"server `{server.name}` has neither a url nor a command")])
+    # Only where a child is to be started.
+    return cast("Upstream", import_module("gateway.upstream.stdio").StdioUpstream(server))

@@ -1,0 +1,307 @@
+"""The door over HTTP: an ASGI application that admits, decides, refuses or passes on.
+
+INVARIANT: nothing reaches a server but the very bytes of an allowed decision, or a bodiless GET or
+DELETE of a session that the grant owns. Whatever fails on the way refuses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.denial import FAULT_CODES, WORDINGS, Refused, refuse
+from gateway.downstream.admission import Admission, method_not_allowed
+from gateway.downstream.attend import attend
+from gateway.downstream.body import BodyBounds, ClientGone, read_body
+from gateway.downstream.claims import check_claims
+from gateway.downstream.headers import for_upstream
+from gateway.downstream.relay import ClientStalled, Relay, RelayBounds
+from gateway.downstream.respond import Responder
+from gateway.errors import UpstreamError
+from gateway.identity import Callers, Identity
+from gateway.mcp import EXTENSION, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, Exchange, is_modern
+
+if TYPE_CHECKING:
+    from gateway._core import Answer, Decision
+    from gateway.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
+    from gateway.enforcement import EnforcementPoint, Traffic
+    from gateway.sessions import Sessions
+    from gateway.settings import Settings
+
+_log = logging.getLogger("interlock.http")
+
+_LISTEN = "subscriptions/listen"
+"""Its stream must break to be recognised as lost; an answer would end it in order."""
+
+
+@dataclass(slots=True)
+class Service:
+    """One server as the door knows it."""
+
+    name: str
+    upstream: ASGIApp
+    points: Mapping[str, EnforcementPoint]
+    """By grant."""
+    sessions: Sessions
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the door lets one client take up."""
+
+    body: BodyBounds = field(default_factory=BodyBounds)
+    relay: RelayBounds = field(default_factory=RelayBounds)
+    linger_s: float = 300.0
+    """How long a call goes on whose client of a revision with sessions has left."""
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One request, admitted and identified."""
+
+    scope: Scope
+    receive: Receive
+    respond: Responder
+    fields: Mapping[bytes, bytes]
+    service: Service
+    grant: str
+
+    @property
+    def version(self) -> bytes | None:
+        return self.fields.get(PROTOCOL_VERSION)
+
+
+class HttpDoor:
+    """The data port.
+
+    Args:
+        routes: servers by raw path.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        routes: Mapping[bytes, Service],
+        identity: Identity,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self.draining = False
+        self.in_flight = 0
+        self._admission = Admission(settings)
+        self._routes = routes
+        self._identity = identity
+        self._callers = Callers()
+        self._bounds = bounds or Bounds(BodyBounds(max_bytes=settings.max_body_bytes))
+        self._max_in_flight = settings.max_in_flight
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        respond = Responder(
+            send, http1=scope["http_version"].startswith("1"), closing=self.draining
+        )
+        try:
+            await self._serve(scope, receive, respond)
+        except Refused as refusal:
+            await respond.answer(refusal.answer, close=refusal.close)
+        except ClientGone:
+            return
+        except (UpstreamError, ClientStalled):
+            raise
+        except Exception:
+            if respond.started:
+                raise
+            _log.exception("a request failed and was refused")
+            await respond.answer(refuse("internal-error"), close=True)
+
+    async def _serve(self, scope: Scope, receive: Receive, respond: Responder) -> None:
+        fields = self._admission.admit(scope)
+        service = self._routes.get(scope.get("raw_path") or scope["path"].encode())
+        if service is None:
+            raise Refused(refuse("not-found", version=fields.get(PROTOCOL_VERSION)))
+        serve = {"POST": self._post, "GET": self._get, "DELETE": self._delete}.get(scope["method"])
+        if serve is None:
+            raise method_not_allowed(fields)
+        grant = self._identity.identify(fields)
+        if grant is None:
+            challenge = [(b"www-authenticate", b"Bearer")]
+            raise Refused(refuse("unauthenticated", headers=challenge))
+        # A request over the bound is still read and answered in its own words, since clients die of
+        # a bare 503; only at twice the bound is that too much to ask.
+        if self.in_flight >= 2 * self._max_in_flight:
+            raise Refused(refuse("overloaded"), close=True)
+        self.in_flight += 1
+        service.traffic.in_flight += 1
+        try:
+            await serve(_Visit(scope, receive, respond, fields, service, grant))
+        finally:
+            service.traffic.in_flight -= 1
+            self.in_flight -= 1
+
+    async def _post(self, visit: _Visit) -> None:
+        self._admission.admit_message(visit.fields)
+        body = await read_body(visit.receive, self._bounds.body)
+        modern = is_modern(visit.version)
+        session, revision = (None, 0) if modern else self._session(visit)
+        point = self._point(visit)
+        caller = self._callers.get(visit.grant, visit.service.name, session, revision)
+        decision = point.decide(caller, body, visit.scope["headers"])
+        if not decision.allowed:
+            await visit.respond.answer(decision.answer())
+            return
+        exchange = Exchange(
+            grant=visit.grant,
+            server=visit.service.name,
+            decision=decision,
+            session=session,
+            modern=modern,
+            body=body,
+        )
+        try:
+            replies = check_claims(exchange, visit.service.sessions)
+        except Refused:
+            point.give_back(decision)
+            raise
+        if (code := self._unavailable()) is not None:
+            point.give_back(decision)
+            await visit.respond.answer(_fault(decision, code))
+            return
+        relay = Relay(
+            exchange,
+            visit.service.sessions,
+            point.filter_for(caller),
+            decision.limit_headers(),
+            visit.respond,
+            outlives=not modern,
+            bounds=self._bounds.relay,
+        )
+        linger_s = 0.0 if modern else self._bounds.linger_s
+        served = self._pass_on(visit, exchange, relay, linger_s)
+        try:
+            await point.settle_by(decision, served)
+        except UpstreamError as error:
+            await self._answer_fault(visit, relay, decision, error)
+            return
+        if 200 <= relay.status < 300:
+            for key in replies:
+                visit.service.sessions.forget_reply(key)
+        self._end_session_if_gone(visit, exchange, relay)
+
+    async def _get(self, visit: _Visit) -> None:
+        self._admission.admit_stream(visit.fields)
+        await self._bodiless(visit, linger_s=0.0)
+
+    async def _delete(self, visit: _Visit) -> None:
+        self._admission.admit_deletion(visit.fields)
+        await self._bodiless(visit, linger_s=self._bounds.linger_s)
+
+    async def _bodiless(self, visit: _Visit, *, linger_s: float) -> None:
+        modern = is_modern(visit.version)
+        session, revision = (None, 0) if modern else self._session(visit)
+        point = self._point(visit)
+        if (code := self._unavailable()) is not None:
+            raise Refused(refuse(code))
+        exchange = Exchange(
+            grant=visit.grant,
+            server=visit.service.name,
+            session=session,
+            modern=modern,
+            last_event_id=visit.fields.get(LAST_EVENT_ID) if session is not None else None,
+        )
+        caller = self._callers.get(visit.grant, visit.service.name, session, revision)
+        relay = Relay(
+            exchange,
+            visit.service.sessions,
+            point.filter_for(caller),
+            [],
+            visit.respond,
+            outlives=False,
+            bounds=self._bounds.relay,
+        )
+        try:
+            await self._pass_on(visit, exchange, relay, linger_s)
+        except UpstreamError as error:
+            await self._answer_fault(visit, relay, None, error)
+            return
+        if visit.scope["method"] == "DELETE" and 200 <= relay.status < 300 and session is not None:
+            visit.service.sessions.close(session)
+        self._end_session_if_gone(visit, exchange, relay)
+
+    async def _pass_on(
+        self, visit: _Visit, exchange: Exchange, relay: Relay, linger_s: float
+    ) -> None:
+        """Let the server answer, until it has or the client's leaving ends it."""
+        method: str = visit.scope["method"]
+        headers: Headers = for_upstream(
+            visit.scope["headers"], session=exchange.session, resumes=method == "GET"
+        )
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "path": "/",
+            "raw_path": b"/",
+            "query_string": b"",
+            "headers": headers,
+            "extensions": {EXTENSION: exchange},
+        }
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": exchange.body, "more_body": False}
+
+        serving = visit.service.upstream(scope, receive, relay.send)
+        await attend(serving, visit.receive, relay.discard, linger_s=linger_s)
+
+    async def _answer_fault(
+        self, visit: _Visit, relay: Relay, decision: Decision | None, error: UpstreamError
+    ) -> None:
+        """Say that the server failed, in the way that is left."""
+        visit.service.traffic.errors[error.reason] += 1
+        _log.warning("server `%s`: %s", visit.service.name, error)
+        if relay.discards:
+            return
+        code = FAULT_CODES[error.reason]
+        if not visit.respond.started:
+            await visit.respond.answer(refuse(code) if decision is None else _fault(decision, code))
+            return
+        if decision is None or decision.request_id is None or decision.method == _LISTEN:
+            raise error
+        event = relay.closing_event(_fault(decision, code)[2])
+        if event is None:
+            raise error
+        await visit.respond({"type": "http.response.body", "body": event, "more_body": False})
+
+    def _point(self, visit: _Visit) -> EnforcementPoint:
+        point = visit.service.points.get(visit.grant)
+        if point is None:
+            raise Refused(refuse("no-policy"))
+        return point
+
+    def _session(self, visit: _Visit) -> tuple[str | None, int]:
+        """The session that a request names, and its revision; both are nothing where it names
+        none."""
+        value = visit.fields.get(SESSION_ID)
+        if value is None:
+            return None, 0
+        session = value.decode("latin-1")
+        revision = visit.service.sessions.revision(session, visit.grant)
+        if revision is None:
+            raise Refused(refuse("session-mismatch", version=visit.version))
+        return session, revision
+
+    def _unavailable(self) -> str | None:
+        if self.draining:
+            return "draining"
+        return "overloaded" if self.in_flight > self._max_in_flight else None
+
+    def _end_session_if_gone(self, visit: _Visit, exchange: Exchange, relay: Relay) -> None:
+        if relay.status == 404 and exchange.session is not None:
+            visit.service.sessions.close(exchange.session)
+
+
+def _fault(decision: Decision, code: str) -> Answer:
+    wording = WORDINGS[code]
+    return decision.fault(code, wording.message, status=wording.status)

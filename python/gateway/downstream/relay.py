@@ -1,0 +1,270 @@
+"""One server's answer on its way to the client.
+
+INVARIANT: a piece leaves when it comes, and its bytes are the server's, unless the policy hides
+something in it; every piece is taken from the server only when the client has taken the one before.
+An answer that cannot be passed on whole never ends as if it were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from gateway.denial import Refused, refuse
+from gateway.downstream.decoding import Decoder
+from gateway.downstream.headers import first, for_client
+from gateway.downstream.observer import Observer
+from gateway.errors import UpstreamError
+from gateway.listing import MAX_DOCUMENT_BYTES, Filter, filter_events
+from gateway.mcp import SESSION_ID, Exchange, is_session_id
+from gateway.sse import EventCutter, EventTooLong
+
+if TYPE_CHECKING:
+    from gateway.asgi import Headers, Message, Send
+    from gateway.sessions import Sessions
+
+_JSON = b"application/json"
+_EVENTS = b"text/event-stream"
+_CREDENTIALS_REFUSED = (401, 403)
+_ACCEPTED = 202
+"""Says all by itself; a body is neither expected nor passed on."""
+_REDIRECTS = range(300, 400)
+_BLANK = b"\n\n"
+
+
+class _Manner(Enum):
+    """How a body is passed on."""
+
+    PLAIN = auto()
+    """As it comes."""
+    WHOLE = auto()
+    """Held until it is complete, because it has to be read."""
+    EVENTS = auto()
+    """As it comes, read event by event; filtered ones leave event by event too."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayBounds:
+    """What a client may make us wait for, and a server make us hold."""
+
+    write_stall_s: float = 30.0
+    """How long a client may take no byte before it counts as gone."""
+    document_bytes: int = MAX_DOCUMENT_BYTES
+
+
+class ClientStalled(Exception):
+    """The client takes no more bytes, so that what was begun cannot be ended."""
+
+
+class Relay:
+    """Receives an upstream's ASGI messages and sends what of them the client may have.
+
+    Args:
+        exchange: what is being answered.
+        sessions: where ids are remembered that the answer gives out.
+        keep: the filter of lists, or None where the policy hides nothing.
+        extra: header fields of our own for the answer.
+        send: the client's.
+        outlives: whether the server's work goes on for a client that stopped reading.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        sessions: Sessions,
+        keep: Filter | None,
+        extra: Headers,
+        send: Send,
+        *,
+        outlives: bool,
+        bounds: RelayBounds = RelayBounds(),
+    ) -> None:
+        self.status = 0
+        """The server's status; 0 until it came."""
+        self.started = False
+        """Whether the client has the head of the answer."""
+        self._exchange = exchange
+        self._sessions = sessions
+        self._keep = keep
+        self._extra = extra
+        self._send = send
+        self._bounds = bounds
+        self._observer = Observer(exchange, sessions)
+        self._manner = _Manner.PLAIN
+        self._head: Message | None = None
+        self._held = bytearray()
+        self._decoder: Decoder | None = None
+        self._cutter = EventCutter(lossy=keep is None)
+        self._outlives = outlives
+        self.discards = False
+        """Whether nothing is sent any more."""
+
+    def discard(self) -> None:
+        """Send nothing more: the client is gone. What passes is still remembered."""
+        self.discards = True
+
+    async def send(self, message: Message) -> None:
+        """The `send` of the upstream.
+
+        Raises:
+            UpstreamError: the answer cannot be passed on.
+            Refused: it can, but not remembered.
+            ClientStalled: nobody takes it.
+        """
+        if message["type"] == "http.response.start":
+            await self._start(message)
+            return
+        more: bool = message.get("more_body", False)
+        body: bytes = message.get("body", b"") if self.status != _ACCEPTED else b""
+        if self._decoder is None:
+            await self._piece(body, more)
+            return
+        for piece in self._decoder.feed(body):
+            await self._piece(piece, True)
+        if not more:
+            self._decoder.finish()
+            await self._piece(b"", False)
+
+    def closing_event(self, body: bytes) -> bytes | None:
+        """The bytes that end a broken event stream with a proper answer; None where they cannot.
+
+        Args:
+            body: the JSON-RPC answer.
+        """
+        answerable = self._manner is _Manner.EVENTS and not self._observer.answered
+        if not self.started or not answerable or not self._cutter.between_events:
+            return None
+        return b"data: " + body + _BLANK
+
+    async def _start(self, message: Message) -> None:
+        status: int = message["status"]
+        headers: Headers = message["headers"]
+        self.status = status
+        decision = self._exchange.decision
+        asks = decision is not None and decision.kind in ("request", "batch")
+        if status in _CREDENTIALS_REFUSED or status in _REDIRECTS:
+            raise UpstreamError("invalid", f"the server answered {status}", sent=True)
+        if asks and status == _ACCEPTED:
+            raise UpstreamError(
+                "invalid", "the server took a request for a notification", sent=True
+            )
+        content_type = (first(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
+        if asks and 200 <= status < 300 and content_type not in (_JSON, _EVENTS):
+            raise UpstreamError(
+                "invalid", "the answer is neither JSON nor an event stream", sent=True
+            )
+        coding = first(headers, b"content-encoding")
+        if coding is not None and coding.strip().lower() != b"identity":
+            self._decoder = Decoder(coding)
+        fields = [*for_client(headers), *self._session(status, headers), *self._extra]
+        self._manner = self._choose_manner(content_type)
+        length = first(headers, b"content-length")
+        plain = self._decoder is None and self._manner is _Manner.PLAIN and status != _ACCEPTED
+        if length is not None and plain:
+            fields.append((b"content-length", length))
+        self._head = {"type": "http.response.start", "status": status, "headers": fields}
+        if self._manner is _Manner.EVENTS:
+            await self._forward(b"", True)
+
+    def _choose_manner(self, content_type: bytes) -> _Manner:
+        if content_type == _EVENTS:
+            return _Manner.EVENTS
+        if self._keep is not None or (self._observer.reads_documents and self.status < 300):
+            return _Manner.WHOLE
+        return _Manner.PLAIN
+
+    def _session(self, status: int, headers: Headers) -> Headers:
+        """The session id that this answer may carry: the one it opens, or the one it belongs to.
+
+        Clients adopt an id from any answer, so no other may pass.
+        """
+        value = first(headers, SESSION_ID)
+        if value is None or self._exchange.modern:
+            return []
+        session = value.decode("latin-1")
+        if session == self._exchange.session:
+            return [(SESSION_ID, value)]
+        if not self._observer.initializes or not 200 <= status < 300:
+            return []
+        if not is_session_id(value):
+            raise UpstreamError("invalid", "the server chose an impossible session id", sent=True)
+        if not self._sessions.open(session, self._exchange.grant):
+            raise Refused(refuse("table-full"))
+        self._observer.session = session
+        return [(SESSION_ID, value)]
+
+    async def _piece(self, body: bytes, more: bool) -> None:
+        if self._manner is _Manner.WHOLE:
+            await self._hold(body, more)
+        elif self._manner is _Manner.EVENTS:
+            await self._forward(self._read_events(body, more), more)
+        elif body or not more:
+            await self._forward(body, more)
+
+    async def _hold(self, body: bytes, more: bool) -> None:
+        self._held += body
+        if len(self._held) > self._bounds.document_bytes:
+            if self._keep is not None or self._observer.initializes:
+                raise UpstreamError("invalid", "the answer is too long to be read", sent=True)
+            self._manner = _Manner.PLAIN
+            await self._forward(bytes(self._held), more)
+            return
+        if more:
+            return
+        document = bytes(self._held)
+        self._observer.see(document)
+        if self._keep is not None and document.strip():
+            document = self._filter_document(document, self._keep)
+        if self._head is not None:
+            self._head["headers"].append((b"content-length", str(len(document)).encode()))
+        await self._forward(document, False)
+
+    def _filter_document(self, document: bytes, keep: Filter) -> bytes:
+        try:
+            return keep(document)
+        except ValueError as error:
+            if self.status >= 400:
+                return b""  # the status says enough, and what it says cannot be checked
+            raise _unfilterable(error) from error
+
+    def _read_events(self, body: bytes, more: bool) -> bytes:
+        keep = self._keep
+        try:
+            events = self._cutter.feed(body)
+            for event in events:
+                if (data := event.data) is not None:
+                    self._observer.see(data)
+            if keep is None:
+                return body
+            passed = filter_events(events, keep)
+        except EventTooLong as error:
+            raise UpstreamError("invalid", str(error), sent=True) from error
+        except ValueError as error:
+            raise _unfilterable(error) from error
+        # What a filtered stream leaves unfinished is no event, and no client may be asked to guess
+        # at it.
+        return passed
+
+    async def _forward(self, body: bytes, more: bool) -> None:
+        if self.discards:
+            return
+        try:
+            async with asyncio.timeout(self._bounds.write_stall_s):
+                if self._head is not None:
+                    head, self._head = self._head, None
+                    self.started = True
+                    await self._send(head)
+                if body or not more:
+                    await self._send(
+                        {"type": "http.response.body", "body": body, "more_body": more}
+                    )
+        except (TimeoutError, OSError) as error:
+            self.discards = True
+            if not self._outlives:
+                raise ClientStalled from error
+
+
+def _unfilterable(error: ValueError) -> UpstreamError:
+    return UpstreamError("invalid", f"an answer cannot be filtered: {error}", sent=True)

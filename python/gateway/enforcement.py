@@ -1,0 +1,90 @@
+"""The enforcement point: a message in, a decision, and its reservation settled by what became of
+it.
+
+INVARIANT: only an allowed decision reaches a server, once; every allowed decision is settled
+exactly once, and given back only if the server cannot have seen the message. A decision that fails
+is a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from gateway.denial import Refused, refuse
+from gateway.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from gateway._core import Caller, Decision, Engine
+
+_log = logging.getLogger("interlock.enforcement")
+
+_NOT_OURS = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What one server was asked, for the metrics."""
+
+    in_flight: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    """Faults of the server by `UpstreamReason`."""
+
+
+class EnforcementPoint:
+    """Decides for one grant on one server, whichever door a message came through."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.failures = 0
+        """Decisions that failed and therefore refused."""
+
+    def decide(
+        self, caller: Caller, body: bytes, headers: Sequence[tuple[bytes, bytes]] | None = None
+    ) -> Decision:
+        """Decide a message; the decision is total, but a defect must refuse as well.
+
+        Raises:
+            Refused: the core failed.
+        """
+        try:
+            return self.engine.decide(caller, body, headers)
+        except _NOT_OURS:
+            raise
+        except BaseException as error:  # a panic of the core is no `Exception`
+            if self.failures == 0:
+                _log.exception("a decision failed and was refused; further ones are only counted")
+            self.failures += 1
+            raise Refused(refuse("internal-error")) from error
+
+    async def settle_by(self, decision: Decision, served: Awaitable[None]) -> None:
+        """Await the serving of an allowed message and settle its reservation by how that ends.
+
+        Raises:
+            UpstreamError: and whatever else `served` raises, after settling.
+        """
+        outcome: Literal["done", "unknown", "not-sent"] = "unknown"
+        try:
+            await served
+            outcome = "done"
+        except UpstreamError as error:
+            if not error.sent:
+                outcome = "not-sent"
+            raise
+        finally:
+            self.engine.settle(decision, outcome)
+
+    def give_back(self, decision: Decision) -> None:
+        """Settle an allowed message that is not going to be sent."""
+        self.engine.settle(decision, "not-sent")
+
+    def filter_for(self, caller: Caller) -> Callable[[bytes], bytes] | None:
+        """What removes hidden entries from answers to this caller; None where the policy hides
+        nothing."""
+        if not self.engine.filters:
+            return None
+        return lambda body: self.engine.filter_list(caller, body)

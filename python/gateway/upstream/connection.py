@@ -1,0 +1,253 @@
+"""One HTTP/1.1 connection to a server: an asyncio protocol around h11.
+
+INVARIANT: a connection is used again only after a whole answer, with nothing behind it. Bytes that
+come while nothing was asked, and anything else unexpected, close it: an answer must never meet
+another request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import ssl
+from typing import TYPE_CHECKING, cast
+
+import h11
+
+from gateway.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from gateway.asgi import Headers
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_INFORMATIONAL = 8
+"""1xx answers accepted before the final one."""
+HIGH_WATER_BYTES = 256 * 1024
+"""Received and not yet taken, at which reading pauses."""
+PIECE_BYTES = 64 * 1024
+"""At most about this much of an answer's body is handed on at once."""
+
+
+class Connection(asyncio.Protocol):
+    """A client connection; one exchange at a time."""
+
+    def __init__(self) -> None:
+        self.idle_since = 0.0
+        """Event loop time at which it was put aside."""
+        self._codec = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._busy = False
+        self._ended = False
+        self._paused = False
+        self._unread = 0
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._busy:
+            self.abort()
+            return
+        self._codec.receive_data(data)
+        self._unread += len(data)
+        if self._unread > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._end()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end()
+
+    # What the pool and the upstream call.
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may be written, as far as can be known without writing one.
+
+        A readable socket that owes nothing is either closed by its peer or talking out of turn.
+        """
+        transport = self._transport
+        if transport is None or self._ended or transport.is_closing():
+            return False
+        socket = transport.get_extra_info("socket")
+        if socket is None:
+            return True
+        poll = select.poll()
+        poll.register(socket.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    def request(self, method: bytes, target: bytes, headers: Headers, body: bytes) -> None:
+        """Write one request; what it does not say of framing must be in `headers` already.
+
+        Raises:
+            UpstreamError: not one byte was written.
+        """
+        if self._transport is None or self._ended or self._transport.is_closing():
+            raise UpstreamError("reset", "the connection was closed", sent=False)
+        try:
+            pieces = [self._codec.send(h11.Request(method=method, target=target, headers=headers))]
+            if body:
+                pieces.append(self._codec.send(h11.Data(data=body)))
+            pieces.append(self._codec.send(h11.EndOfMessage()))
+        except h11.LocalProtocolError as error:
+            raise UpstreamError(
+                "invalid", f"the request cannot be sent: {error}", sent=False
+            ) from error
+        self._busy = True
+        self._transport.write(b"".join(piece for piece in pieces if piece))
+
+    async def response(self, timeout_s: float) -> tuple[int, Headers]:
+        """The final status and header fields, names in lower case; informational answers are passed
+        over.
+
+        Raises:
+            UpstreamError: with `sent` true.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        informational = 0
+        while True:
+            event = self._next()
+            if event is h11.NEED_DATA:
+                await self._wait(deadline - loop.time())
+            elif isinstance(event, h11.Response):
+                return event.status_code, list(event.headers)
+            elif isinstance(event, h11.InformationalResponse):
+                informational += 1
+                if informational > MAX_INFORMATIONAL:
+                    raise UpstreamError("invalid", "too many informational answers", sent=True)
+            else:
+                raise UpstreamError("reset", "the server closed the connection", sent=True)
+
+    async def read(self, timeout_s: float) -> tuple[bytes, bool]:
+        """The next piece of the body as soon as there is any, and whether more follows.
+
+        Args:
+            timeout_s: how long the server may be silent.
+
+        Raises:
+            UpstreamError: with `sent` true.
+        """
+        pieces: list[bytes] = []
+        size = 0
+        while size < PIECE_BYTES:
+            try:
+                event = self._next()
+            except UpstreamError:
+                if pieces:
+                    break  # h11 says it again on the next call
+                raise
+            if isinstance(event, h11.Data):
+                pieces.append(bytes(event.data))
+                size += len(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                return b"".join(pieces), False
+            elif pieces:
+                break
+            elif event is h11.NEED_DATA:
+                await self._wait(timeout_s)
+            else:
+                raise UpstreamError("reset", "the server closed the connection", sent=True)
+        return b"".join(pieces), True
+
+    def finish(self) -> bool:
+        """End the exchange; whether the connection may serve another one. Otherwise it is
+        closed."""
+        codec = self._codec
+        whole = codec.our_state is h11.DONE and codec.their_state is h11.DONE
+        if not whole or codec.trailing_data != (b"", False) or self._ended:
+            self.abort()
+            return False
+        codec.start_next_cycle()
+        self._resume()
+        self._busy = False
+        return True
+
+    def abort(self) -> None:
+        """Close at once, whatever is still unsent."""
+        self._ended = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def tunnel(self, authority: bytes, headers: Headers, timeout_s: float) -> None:
+        """Ask the proxy at the other end for a tunnel (CONNECT); the codec is fresh afterwards.
+
+        Raises:
+            UpstreamError: it refused, or did not answer as HTTP says.
+        """
+        self.request(b"CONNECT", authority, [(b"host", authority), *headers], b"")
+        status, _ = await self.response(timeout_s)
+        if not 200 <= status < 300:
+            raise UpstreamError("connect", f"the proxy answered CONNECT with {status}", sent=False)
+        if self._codec.trailing_data[0]:
+            raise UpstreamError("invalid", "bytes behind the proxy's answer", sent=False)
+        self._codec = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._busy = False
+
+    async def secure(self, context: ssl.SSLContext, host: str) -> None:
+        """Speak TLS from here on, and check that the peer is `host`. Raises OSError."""
+        assert self._transport is not None
+        transport = await asyncio.get_running_loop().start_tls(
+            self._transport, self, context, server_hostname=host
+        )
+        if transport is None:
+            raise ConnectionResetError("closed during the TLS handshake")
+        self._transport = transport
+
+    # Inside.
+
+    def _next(self) -> object:
+        try:
+            return self._codec.next_event()
+        except h11.RemoteProtocolError as error:
+            if self._ended:
+                raise UpstreamError(
+                    "reset", "the server broke off its answer", sent=True
+                ) from error
+            raise UpstreamError("invalid", f"not HTTP: {error}", sent=True) from error
+
+    async def _wait(self, timeout_s: float) -> None:
+        """Until something came, or the peer left."""
+        if self._ended:
+            raise UpstreamError("reset", "the server closed the connection", sent=True)
+        self._resume()
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        timer = loop.call_later(timeout_s, _expire, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _resume(self) -> None:
+        self._unread = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _end(self) -> None:
+        if self._ended:
+            self._wake()
+            return
+        self._ended = True
+        if self._busy:
+            self._codec.receive_data(b"")
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(
+            UpstreamError("timeout", "the server was silent for too long", sent=True)
+        )
