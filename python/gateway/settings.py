@@ -28,6 +28,10 @@ class ServerSettings:
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 60.0
     idle_timeout_s: float = 300.0
+    max_children: int = 64
+    """Processes of a `command` at once: one for each session, and one for all clients without."""
+    session_idle_s: float = 1800.0
+    """After this long without a request a session of a `command` ends, and its process with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
