@@ -1,0 +1,120 @@
+"""The two deciders behind one face, so that a test can ask both the same thing.
+
+What is compared is a plain dictionary of what was decided; nothing of either side leaks into it.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, Protocol
+
+import pytest
+
+from model.gate import Answer, Caller, Gate
+
+Headers = list[tuple[bytes, bytes]] | None
+FACTS = ("allowed", "code", "rule", "counter", "limit", "window", "remaining", "retry_after_ms")
+
+
+class Side(Protocol):
+    """A decider with one policy and its own counts."""
+
+    def __init__(self, policy: str) -> None: ...
+    def install(self, policy: str) -> None: ...
+    def settle(self, label: str, outcome: str, now: int) -> None: ...
+    def decide(
+        self,
+        caller: dict[str, str | None],
+        body: bytes,
+        headers: Headers = None,
+        now: int = 0,
+        label: str | None = None,
+    ) -> dict[str, Any]: ...
+
+
+class Model:
+    """The executable specification."""
+
+    def __init__(self, policy: str) -> None:
+        self.gate = Gate(policy)
+        self.answers: dict[str, Answer] = {}
+
+    def install(self, policy: str) -> None:
+        self.gate.install(policy)
+
+    def settle(self, label: str, outcome: str, now: int) -> None:
+        self.gate.settle(self.answers[label], outcome, now)
+
+    def decide(
+        self,
+        caller: dict[str, str | None],
+        body: bytes,
+        headers: Headers = None,
+        now: int = 0,
+        label: str | None = None,
+    ) -> dict[str, Any]:
+        answer = self.gate.decide(Caller(**caller), body, headers, now=now)  # type: ignore[arg-type]
+        if label is not None:
+            self.answers[label] = answer
+        facts = {name: plain(getattr(answer, name)) for name in FACTS}
+        return {**facts, "shadow": list(answer.shadow)}
+
+
+class Core:
+    """The engine, through its real boundary."""
+
+    def __init__(self, policy: str) -> None:
+        self.core = pytest.importorskip("gateway._core")
+        self.table = self.core.LimitTable(1024)
+        self.engine = self.core.Engine(self.parse(policy), self.table)
+        self.decisions: dict[str | None, Any] = {}
+
+    def parse(self, policy: str) -> Any:
+        return self.core.PolicySet.parse(policy.encode(), name="case.json")
+
+    def install(self, policy: str) -> None:
+        self.engine.install(self.parse(policy))
+
+    def settle(self, label: str, outcome: str, now: int) -> None:
+        self.engine.settle(self.decisions[label], outcome, now_ns=now)
+
+    def decide(
+        self,
+        caller: dict[str, str | None],
+        body: bytes,
+        headers: Headers = None,
+        now: int = 0,
+        label: str | None = None,
+    ) -> dict[str, Any]:
+        who = {"grant": "default", "server": "default", **caller}
+        decision = self.engine.decide(
+            self.core.Caller(who.pop("grant"), **who), body, headers, now_ns=now
+        )
+        if label is not None:
+            self.decisions[label] = decision
+        facts = {name: getattr(decision, name) for name in FACTS}
+        return {**facts, "shadow": list(decision.shadow)}
+
+
+def plain(value: Any) -> Any:
+    """Exact fractions as the numbers that a user is shown."""
+    if isinstance(value, Fraction):
+        return int(value) if value.denominator == 1 else float(value)
+    return value
+
+
+def agree(model: dict[str, Any], core: dict[str, Any], body: bytes) -> None:
+    """Fail, showing both sides, unless they decided the same."""
+    left, right = comparable(model), comparable(core)
+    assert left == right, f"\nbody  {body!r}\nmodel {left}\ncore  {right}"
+
+
+def comparable(facts: dict[str, Any]) -> dict[str, Any]:
+    """What both sides promise: all of a refusal, and of an admission what its limits left."""
+    shown = {name: facts[name] for name in FACTS}
+    for name in ("limit", "remaining"):
+        shown[name] = None if shown[name] is None else float(shown[name])
+    if facts["allowed"]:
+        del shown["rule"]
+        shown["shadow"] = sorted(facts["shadow"])
+    return shown
