@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from differential.made import limits
-from differential.sides import Core, Model, agree
+from differential.sides import Core, Model, Side, agree
 
 MILLISECOND = 1_000_000
 START = 1_772_409_540_000_000_000  # 2026-03-01T23:59:00Z: a day, and soon a week, ends
@@ -32,6 +33,41 @@ def policies(draw: st.DrawFn) -> str:
         "tools": {"a": {"limits": draw(some)}, "a*": {"limits": draw(some)}},
     }
     return json.dumps(document)
+
+
+def call_body(tool: str, amount: str, key: str) -> bytes:
+    params = f'{{"name":"{tool}","arguments":{{"n":{amount},"k":{key}}}}}'
+    return f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}'.encode()
+
+
+@pytest.mark.parametrize("side", [Model, Core])
+@given(
+    policy=policies(),
+    calls=st.lists(
+        st.tuples(
+            st.sampled_from(TOOLS),
+            st.sampled_from(["1", "2", "0.5"]),
+            st.sampled_from([0, 1, 400, 3_000, 20_000]),
+        ),
+        min_size=1,
+        max_size=20,
+    ),
+)
+def test_a_refused_call_is_admitted_when_it_was_told_and_no_sooner(
+    side: type[Side], policy: str, calls: list[tuple[str, str, int]]
+) -> None:
+    decider, now = side(policy), START
+    for tool, amount, ms in calls:
+        now += ms * MILLISECOND
+        body = call_body(tool, amount, '"p"')
+        wait = decider.decide({}, body, now=now)["retry_after_ms"]
+        if wait is not None:
+            assert wait > 0
+            now += wait * MILLISECOND
+            early = decider.decide({}, body, now=now - MILLISECOND)
+            assert not early["allowed"]
+            assert early["retry_after_ms"] == 1
+            assert decider.decide({}, body, now=now)["allowed"]
 
 
 class Limits(RuleBasedStateMachine):
@@ -54,8 +90,7 @@ class Limits(RuleBasedStateMachine):
     def call(self, tool: str, amount: str, key: str, caller: dict[str, str | None]) -> None:
         self.calls += 1
         label = str(self.calls)
-        params = f'{{"name":"{tool}","arguments":{{"n":{amount},"k":{key}}}}}'
-        body = f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}'.encode()
+        body = call_body(tool, amount, key)
         model = self.model.decide(caller, body, now=self.now, label=label)
         core = self.core.decide(caller, body, now=self.now, label=label)
         agree(model, core, body)

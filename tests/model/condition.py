@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 ABSENT: Any = object()
+OPAQUE: Any = object()
 REGEX_BYTES = 64 * 1024
 NEGATED = {"neq": "eq", "not_in": "in"}
 
@@ -50,10 +51,20 @@ def steps(path: str) -> list[str | int]:
 
 
 def step(value: Any, where: str | int) -> Any:
-    """The member or element, ABSENT where there is none."""
-    if isinstance(where, int):
-        return value[where] if isinstance(value, list) and where < len(value) else ABSENT
-    return value.get(where[1:], ABSENT) if isinstance(value, dict) else ABSENT
+    """The member or element, ABSENT where there is none.
+
+    Nothing is in null. Whether something is in a value of any other wrong type cannot be said: a
+    server may read a text that holds JSON.
+    """
+    if value is ABSENT or value is OPAQUE:
+        return value
+    if value is None:
+        return ABSENT
+    if isinstance(where, int) and isinstance(value, list):
+        return value[where] if where < len(value) else ABSENT
+    if isinstance(where, str) and isinstance(value, dict):
+        return value.get(where[1:], ABSENT)
+    return OPAQUE
 
 
 def find(path: str, root: Any) -> Any:
@@ -75,14 +86,16 @@ def walk(path: list[str | int], value: Any, test: Callable[[Any], Truth]) -> Tru
     if not path:
         return test(value)
     if path[0] == "*":
-        if not isinstance(value, list) or not value:
-            return test(ABSENT)
-        return either(walk(path[1:], element, test) for element in value)
+        if isinstance(value, list) and value:
+            return either(walk(path[1:], element, test) for element in value)
+        return walk(path[1:], step(value, 0), test)
     return walk(path[1:], step(value, path[0]), test)
 
 
 def compare(op: str, value: Any, operand: Any) -> Truth:
     """One operator on one value."""
+    if value is OPAQUE:
+        return None
     if op == "exists":
         return (value is not ABSENT) is operand
     if value is ABSENT:

@@ -88,7 +88,7 @@ class Limit:
     def capacity(self) -> int:
         """The most units one of its counts can hold."""
         span = self.span()
-        if span is None:
+        if span is None or self.algorithm == "token_bucket":
             return (1 << 43) - 1
         width = ceil_div(span, SUB_WINDOWS) if self.algorithm == "sliding_window" else span
         for seconds, bits in COUNT_BITS:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from model.condition import ABSENT, both, find, holds
+from model.condition import ABSENT, OPAQUE, both, find, holds
 from model.document import Document, Entry, Limit
 from model.envelope import Headers, Message, agree, fold, known, passes_unnamed, understand
 from model.limit import Charge, Ledger, Reservation, State, ceil_div, settle
@@ -100,7 +100,7 @@ class Gate:
 
     def settle(self, answer: Answer, outcome: str, now: int) -> None:
         """End an admitted call, once."""
-        settle(answer.taken, outcome, now)
+        settle(answer.taken, outcome, max(self.ledger.floor, now))
         answer.taken = []
 
     def decide(
@@ -212,7 +212,7 @@ class Gate:
         if isinstance(value, Number):
             exact = value.exact()
             return None if exact is None else ("number", exact)
-        if isinstance(value, (dict, list)):
+        if value is OPAQUE or isinstance(value, (dict, list)):
             return None
         return (type(value).__name__, value)
 
