@@ -1,0 +1,111 @@
+//! From a name to the entries that name it.
+//!
+//! INVARIANT: every look-up gives ids in ascending order, each once, and costs the same however many exact
+//! names there are: a listed name has its whole answer ready, any other asks the patterns only.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use crate::pattern::{Pattern, PatternSet};
+
+/// Ids found by a look-up.
+pub(super) type Found = SmallVec<[u32; 8]>;
+
+/// Exact names and patterns with their ids.
+#[derive(Debug)]
+pub(super) struct Names {
+    exact: HashMap<Box<str>, Box<[u32]>>,
+    patterns: PatternSet,
+}
+
+impl Names {
+    pub(super) fn new(names: impl IntoIterator<Item = (Pattern, u32)>) -> Self {
+        let mut literal: HashMap<Box<str>, Found> = HashMap::new();
+        let mut general = Vec::new();
+        for (pattern, id) in names {
+            if pattern.is_literal() {
+                literal.entry(pattern.as_str().into()).or_default().push(id);
+            } else {
+                general.push((pattern, id));
+            }
+        }
+        let patterns: PatternSet = general.into_iter().collect();
+        let mut matching = Found::new();
+        let exact = literal
+            .into_iter()
+            .map(|(name, mut ids)| {
+                patterns.matches_into(&name, &mut matching);
+                ids.extend_from_slice(&matching);
+                ids.sort_unstable();
+                (name, ids.into_boxed_slice())
+            })
+            .collect();
+        Self { exact, patterns }
+    }
+
+    /// Replaces what is in `out`.
+    pub(super) fn find(&self, name: &str, out: &mut Found) {
+        match self.exact.get(name) {
+            Some(ids) => {
+                out.clear();
+                out.extend_from_slice(ids);
+            }
+            None => self.patterns.matches_into(name, out),
+        }
+    }
+
+    pub(super) fn has_literal(&self, name: &str) -> bool {
+        self.exact.contains_key(name)
+    }
+
+    fn count(&self, name: &str) -> usize {
+        let mut found = Found::new();
+        self.find(name, &mut found);
+        found.len()
+    }
+}
+
+/// The names of `tools` and `hide` without regard to the case of ASCII letters.
+#[derive(Debug)]
+pub(super) struct Folded {
+    names: Names,
+    /// Some name of the policy has an upper-case letter.
+    any_upper: bool,
+}
+
+impl Folded {
+    pub(super) fn new<'p>(patterns: impl IntoIterator<Item = &'p Pattern>) -> Self {
+        let mut any_upper = false;
+        let folded: Vec<Pattern> = patterns
+            .into_iter()
+            .filter_map(|pattern| {
+                any_upper |= pattern
+                    .as_str()
+                    .bytes()
+                    .any(|byte| byte.is_ascii_uppercase());
+                Pattern::parse(&pattern.as_str().to_ascii_lowercase()).ok()
+            })
+            .collect();
+        Self {
+            names: Names::new(folded.into_iter().zip(0..)),
+            any_upper,
+        }
+    }
+
+    pub(super) fn conflict(&self, name: &str, tools: &Names, hide: &Names) -> bool {
+        let lower = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else if self.any_upper {
+            Cow::Borrowed(name)
+        } else {
+            return false;
+        };
+        if tools.has_literal(name) || hide.has_literal(name) {
+            return false;
+        }
+        // Whatever matches as written matches folded too, so more matches are other ones.
+        self.names.count(&lower) > tools.count(name) + hide.count(name)
+    }
+}
