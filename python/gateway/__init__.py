@@ -1,8 +1,8 @@
 """Interlock: decides every MCP tool call before it reaches a server.
 
-`create_app(settings)` is the sidecar as an ASGI application; `Engine`, `PolicySet`, `LimitTable`, `Caller`,
-`Decision` and `PolicyError` are the decision engine by itself. Names are imported on first use, so that
-`import gateway` costs nothing.
+`create_app(settings)` is the sidecar as an ASGI application; `Engine`, `PolicySet`, `LimitTable`,
+`Caller`, `Decision` and `PolicyError` are the decision engine by itself. Names are imported on
+first use, so that `import gateway` costs nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The decision core: everything that decides, counts, filters or words a refusal.
 
-Bytes in, frozen values out. `Engine.decide` is total: malformed input is a denial with its own code, never
-an exception; only arguments of a wrong type raise `TypeError`.
+Bytes in, frozen values out. `Engine.decide` is total: malformed input is a denial with its own
+code, never an exception; only arguments of a wrong type raise `TypeError`.
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ class PolicySet:
 
 @final
 class Caller:
-    """Who asks, through which server and session. Made once and cached, so that names cross once."""
+    """Who asks, through which server and session; made once, cached, so that names cross once."""
 
     def __new__(
         cls,
@@ -97,7 +97,7 @@ Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 class Decision:
     """What was decided of one message, and the reservation that goes with it.
 
-    A decision that is dropped without `Engine.settle` stays charged (only its concurrency is freed).
+    A decision that is dropped without `Engine.settle` stays charged; only its concurrency is freed.
     """
 
     @property
@@ -147,34 +147,35 @@ class Decision:
     def progress_token(self) -> bytes | None:
         """`params._meta.progressToken` as it was spelt, raw JSON."""
     def limit_headers(self) -> list[tuple[bytes, bytes]]:
-        """`ratelimit` and `ratelimit-policy` fields of a limited call; empty where no limit applied."""
+        """`ratelimit` and `ratelimit-policy` fields of a limited call; empty where none applied."""
     def answer(self) -> Answer:
         """The refusal as it goes to the client. Raises `ValueError` on an allowed decision."""
     def fault(self, code: str, message: str, *, status: int) -> Answer:
         """The answer when an admitted message could not be served (upstream down, overload, drain).
 
-        A request whose id is known gets HTTP 200: an `isError` result for `tools/call`, a JSON-RPC error
-        otherwise. `initialize`, `server/discover` and what has no id get `status` (502, 503 or 504).
+        A request whose id is known gets HTTP 200: an `isError` result for `tools/call`, a JSON-RPC
+        error otherwise. `initialize`, `server/discover` and what has no id get `status` (502, 503
+        or 504).
         """
 
 @final
 class LimitTable:
-    """Counts of every limit: atomics in a mapped file, shared by worker processes, outliving policies."""
+    """Counts of every limit: atomics in a mapped file, shared by workers, outliving policies."""
 
     def __new__(cls, slots: int = 16384, *, path: str | None = None) -> LimitTable:
         """Own a table: in memory, or in the file at `path` (made if absent).
 
         Raises:
-            OSError: the file cannot be made, read or locked; or it is damaged or of another version, and
-                then the message says what to do.
+            OSError: the file cannot be made, read or locked; or it is damaged or of another
+                version, and then the message says what to do.
         """
     @staticmethod
     def join(path: str) -> LimitTable:
         """Share the table that a parent process owns."""
     @staticmethod
     def shared(slots: int = 16384) -> tuple[LimitTable, int]:
-        """A table in anonymous memory and a file descriptor that worker processes may inherit and join as
-        `/proc/self/fd/N`."""
+        """A table in anonymous memory, and a file descriptor that worker processes may inherit and
+        join as `/proc/self/fd/N`."""
     @property
     def slots(self) -> int: ...
     @property
@@ -182,9 +183,16 @@ class LimitTable:
     def evict_idle(self, now_ns: int | None = None) -> int:
         """Free slots whose limits hold nothing any more; the number freed."""
     def bind(
-        self, kind: str, server: str, id: str, grant: str, payload: int = 0, *, now_ns: int | None = None
+        self,
+        kind: str,
+        server: str,
+        id: str,
+        grant: str,
+        payload: int = 0,
+        *,
+        now_ns: int | None = None,
     ) -> bool:
-        """Remember that `grant` owns this session or task id. False: owned by another, or no room."""
+        """Remember that `grant` owns this session or task id. False: another's, or no room."""
     def owned(
         self, kind: str, server: str, id: str, grant: str, *, now_ns: int | None = None
     ) -> int | None:
@@ -225,23 +233,28 @@ class Engine:
         """Decide one message on the very bytes that will be forwarded.
 
         Args:
-            headers: the request's header fields, lower-case names, checked against the body (SEP-2243);
-                None on stdio, where there are none.
+            headers: the request's header fields, lower-case names, checked against the body
+                (SEP-2243); None on stdio, where there are none.
             now_ns: nanoseconds since 1970 UTC; omitted, the clock is read.
         """
     def settle(
-        self, decision: Decision, outcome: Literal["done", "unknown", "not-sent"], *, now_ns: int | None = None
+        self,
+        decision: Decision,
+        outcome: Literal["done", "unknown", "not-sent"],
+        *,
+        now_ns: int | None = None,
     ) -> None:
-        """End a decision's reservation, once: `not-sent` gives it back to the window it came from, the
-        others leave it charged and free its concurrency."""
+        """End a decision's reservation, once: `not-sent` gives it back to the window it came from,
+        the others leave it charged and free its concurrency."""
     def filter_list(self, caller: Caller, body: bytes) -> bytes:
-        """A server's message without its hidden tools; the same object where nothing was to be done.
+        """A server's message without its hidden tools; the same object where nothing was to do.
 
         Raises:
             ValueError: the message cannot be read exactly, so it must not be passed on.
         """
     def explain(self, caller: Caller, body: bytes, *, now_ns: int | None = None) -> str:
-        """Which entries matched, which rules held and what each limit has left, as JSON; charges nothing."""
+        """Which entries matched, which rules held and what each limit has left, as JSON; charges
+        nothing."""
     def counters(self) -> list[tuple[str, str, str, int]]:
         """(tool, effect, code, count); tool is an entry of the policy or `other`."""
     def shadow_counters(self) -> list[tuple[str, int]]:
@@ -249,6 +262,7 @@ class Engine:
     def usage(
         self, caller: Caller, *, now_ns: int | None = None
     ) -> list[dict[str, str | int | float | None]]:
-        """Live use of each limit without a `key`: rule, counter, window, max, used, remaining, reset_ms."""
+        """Live use of each limit without a `key`: rule, counter, window, max, used, remaining,
+        reset_ms."""
     def decide_histogram(self) -> tuple[list[int], int, int]:
         """Power-of-two buckets of decide's nanoseconds, their sum, and count."""

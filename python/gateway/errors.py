@@ -2,6 +2,7 @@
 
 GatewayError
 ├── SettingsError   the configuration cannot be used; nothing was opened (exit 64)
+├── StartError      a port or a file needed at start is not to be had (exit 69)
 └── UpstreamError   a server could not be asked, or did not answer as HTTP and MCP say
 """
 
@@ -33,12 +34,25 @@ class SettingsError(GatewayError):
         self.problems = problems
 
 
+class StartError(GatewayError):
+    """Something outside the settings that is needed at start is not to be had.
+
+    Attributes:
+        problem: what, and how to mend it.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
 class UpstreamError(GatewayError):
     """A server could not serve a request.
 
     Attributes:
         reason: what went wrong, a label with few values.
-        sent: whether the server may have seen the request, so that what was charged must stay charged.
+        sent: whether the server may have seen the request, so that what was charged must stay
+            charged.
     """
 
     def __init__(self, reason: UpstreamReason, message: str, *, sent: bool) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from watchfiles import awatch
 
@@ -20,8 +19,6 @@ from gateway._core import Diagnostic, PolicyError, PolicySet
 
 MAX_POLICY_BYTES = 1 << 20
 """What the compiler accepts; nothing beyond one byte more is ever read."""
-
-ReloadResult = Literal["success", "failure", "unchanged"]
 
 _log = logging.getLogger("interlock.policies")
 
@@ -37,7 +34,8 @@ class PolicyStatus:
     """Seconds since 1970 UTC at which the policy in force was read."""
     last_error: str | None
     """Why the file as it is now could not be used; None when it is the one in force."""
-    reloads: dict[ReloadResult, int]
+    reloads: Mapping[str, int]
+    """How often a reload was a `success`, a `failure`, or found the file `unchanged`."""
 
 
 class PolicySource:
@@ -55,7 +53,7 @@ class PolicySource:
         self._seen = ""
         self._loaded_at = 0.0
         self._last_error: str | None = None
-        self._reloads: dict[ReloadResult, int] = {"success": 0, "failure": 0, "unchanged": 0}
+        self._reloads: dict[str, int] = {"success": 0, "failure": 0, "unchanged": 0}
 
     @property
     def policies(self) -> PolicySet:

@@ -1,9 +1,26 @@
-"""Everything the sidecar is told, parsed and validated before any port opens."""
+"""Everything the sidecar is told, parsed and validated before any port opens.
+
+INVARIANT: `check` reports every problem at once, and what it lets through can be served: what fails
+later is the machine's doing (a port in use, a full disk), not the settings'.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
+import os
+import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.errors import Problem, SettingsError
+
+MAX_WORKERS = 8
+"""The limit table keeps a word for each process that may hold calls under a concurrency limit."""
+
+_SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +29,33 @@ class Address:
 
     host: str
     port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `HOST:PORT`; an IPv6 address stands in brackets.
+
+        Raises:
+            ValueError: it is neither; the message is for people.
+        """
+        host, colon, port = text.rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not colon or not bare or (":" in bare and bare == host):
+            raise ValueError(f"`{text}` is not HOST:PORT")
+        if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+            raise ValueError(f"`{port}` is not a port")
+        return cls(bare, int(port))
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +99,104 @@ class Settings:
     """Origins accepted besides loopback ones."""
     allow_anonymous: bool = False
     denials: str = "result"
+
+
+def check(settings: Settings) -> None:
+    """Make sure that the settings can be served.
+
+    Raises:
+        SettingsError: with every problem found.
+    """
+    problems = [problem for server in settings.servers for problem in _check_server(server)]
+    if not settings.servers:
+        problems.append(Problem("no server is given"))
+    listeners = [settings.listen] + ([settings.admin] if settings.admin is not None else [])
+    if not settings.allow_anonymous and not settings.listen.loopback:
+        problems.append(
+            Problem(
+                f"`{settings.listen}` is open to other machines and a request needs no credentials",
+                "listen on 127.0.0.1, or say `--allow-anonymous` where the network is the guard",
+            )
+        )
+    if len(set(listeners)) != len(listeners) and settings.listen.port != 0:
+        problems.append(
+            Problem(
+                f"`{settings.listen}` cannot serve agents and operators at once", "use two ports"
+            )
+        )
+    if not 1 <= settings.workers <= MAX_WORKERS:
+        problems.append(
+            Problem(f"`{settings.workers}` workers: from 1 to {MAX_WORKERS} can be had")
+        )
+    if settings.workers > 1 and any(server.command for server in settings.servers):
+        problems.append(
+            Problem(
+                "a server that speaks stdio lives in one process, and so do its sessions",
+                "leave `--workers` at 1, or serve it over HTTP and name it with `--upstream`",
+            )
+        )
+    if settings.grace_s < 0:
+        problems.append(Problem(f"a grace of `{settings.grace_s}` seconds is negative"))
+    if problems:
+        raise SettingsError(problems)
+
+
+def _check_server(server: ServerSettings) -> list[Problem]:
+    problems = []
+    if _SERVER_NAME.fullmatch(server.name) is None:
+        problems.append(
+            Problem(
+                f"`{server.name}` cannot be a server's name",
+                "letters, digits, `.`, `_` and `-`, at most 64 of them",
+            )
+        )
+    if (server.url is None) == (server.command is None):
+        problems.append(
+            Problem(
+                f"server `{server.name}` needs a URL or a command, and not both",
+                "give `--upstream URL`, or the command after `--`",
+            )
+        )
+    if server.url is not None:
+        problems.extend(_check_url(server.url))
+    if server.command is not None and (
+        not server.command or shutil.which(server.command[0]) is None
+    ):
+        problems.append(
+            Problem(f"command `{' '.join(server.command)}` is not to be found", "check the PATH")
+        )
+    return problems
+
+
+def _check_url(url: str) -> list[Problem]:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        return [Problem(f"`{url}` is not a URL: {str(error).lower()}")]
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return [
+            Problem(f"`{url}` is not an http or https URL", "for example http://127.0.0.1:8000/mcp")
+        ]
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        return [Problem("the server's URL has credentials or a fragment in it", "leave them out")]
+    return []
+
+
+def default_run_state(listen: Address) -> Path | None:
+    """The limit table of `run`: a file by listen address; None (memory) where any port will do."""
+    name = re.sub(r"[^A-Za-z0-9.]", "-", str(listen))
+    return None if listen.port == 0 else _state_folder() / f"run-{name}.state"
+
+
+def default_wrap_state(policy: Path) -> Path:
+    """The limit table of `wrap`: one for all that wrap with the same policy file."""
+    digest = hashlib.sha256(os.fsencode(policy.resolve())).hexdigest()
+    return _state_folder() / f"wrap-{digest[:16]}.state"
+
+
+def _state_folder() -> Path:
+    base = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG specification: a relative path there is to be ignored.
+    root = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state"
+    return root / "interlock"

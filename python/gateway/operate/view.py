@@ -150,6 +150,14 @@ def merge(snapshots: Sequence[Snapshot]) -> Snapshot:
     }
 
 
+def retire(snapshot: Snapshot) -> Snapshot:
+    """What stays of a process that ended: its counts, and none of what it was doing."""
+    routes: list[RouteData] = [
+        {**route, "in_flight": 0, "sessions": 0} for route in snapshot["routes"]
+    ]
+    return {**snapshot, "not_ready": [], "routes": routes}
+
+
 def _route(route: RouteView) -> RouteData:
     policy = route.policy()
     return {

@@ -1,0 +1,58 @@
+# One line a recipe; what needs an `if` is a script in .ci/. Stamps in .cache/ make second runs quick.
+
+PYTHON ?= python3
+VENV := .venv/bin
+DEPS := .cache/dependencies
+CORE := .cache/core-release
+RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+demo: install ## See it work: a bundled server, a policy, a real client
+	@$(VENV)/interlock demo
+
+test: test-rust test-python ## Run every test
+
+install: $(CORE) ## Make .venv with .venv/bin/interlock
+
+build: $(DEPS) ## Build the extension without optimisation
+	@rm -f $(CORE) && VIRTUAL_ENV=.venv $(VENV)/maturin develop --locked --quiet
+
+release: $(CORE) ## Build the extension as it is shipped
+
+format: $(DEPS) ## Format everything
+	@$(VENV)/ruff check --fix --quiet python tests && $(VENV)/ruff format --quiet python tests && cargo fmt
+
+lint: $(DEPS) ## Check formats, lints and who imports whom
+	@.ci/lint
+
+typecheck: $(CORE) ## Check types, the extension's stub included
+	@$(VENV)/mypy && $(VENV)/python -m mypy.stubtest gateway._core --allowlist .ci/stubtest-allowlist
+
+test-rust: ## Run the tests of the core
+	@.ci/prerequisites && cargo test --workspace --locked
+
+test-python: $(CORE) ## Run the tests of the gateway
+	@$(VENV)/python -m pytest
+
+e2e: $(CORE) ## Run only the tests with real processes on real sockets
+	@$(VENV)/python -m pytest -m e2e
+
+lock: $(DEPS) ## Resolve the Python dependencies anew
+	@.ci/lock
+
+all: ## Run what continuous integration runs
+	@.ci/run
+
+clean: ## Remove what was built
+	@rm -rf .venv .cache target dist python/gateway/_core*.so
+
+$(DEPS): python/locks/dev.txt
+	@.ci/install $(PYTHON) && mkdir -p .cache && touch $@
+
+$(CORE): $(DEPS) $(RUST) pyproject.toml
+	@VIRTUAL_ENV=.venv $(VENV)/maturin develop --release --locked --quiet && touch $@

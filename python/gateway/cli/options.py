@@ -1,0 +1,97 @@
+"""The options that `run` and `wrap` share, each also a variable `INTERLOCK_<NAME>`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from gateway.settings import Address
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class AddressType(click.ParamType[Address]):
+    """`HOST:PORT`."""
+
+    name = "HOST:PORT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class AddressOrNone(AddressType):
+    """`HOST:PORT`, or `none`."""
+
+    name = "HOST:PORT|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "none" else super().convert(value, param, ctx)
+
+
+def setting(name: str, **options: Any) -> Callable[[F], F]:
+    """An option that the environment may give too; the command line beats it."""
+    variable = "INTERLOCK_" + name.removeprefix("--").replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_envvar=True, **options)
+
+
+def policy(command: F) -> F:
+    """`--policy FILE`"""
+    return setting(
+        "--policy",
+        required=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The policy document, JSON or YAML.",
+    )(command)
+
+
+def state(command: F) -> F:
+    """`--state PATH|memory`"""
+    return setting(
+        "--state",
+        metavar="PATH|memory",
+        help="Where the limits' counts are kept. By default a file in the user's state folder.",
+    )(command)
+
+
+def shadow(command: F) -> F:
+    """`--shadow`"""
+    return setting("--shadow", is_flag=True, help="Decide and count everything, refuse nothing.")(
+        command
+    )
+
+
+def name(command: F) -> F:
+    """`--name NAME`"""
+    return setting("--name", default="default", show_default=True, help="The server's name.")(
+        command
+    )
+
+
+def grace(command: F) -> F:
+    """`--grace SECONDS`"""
+    return setting(
+        "--grace",
+        type=click.FloatRange(min=0),
+        default=25.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="What running requests get when it is told to stop.",
+    )(command)
+
+
+def server_command(command: F) -> F:
+    """`-- COMMAND [ARG...]`"""
+    return click.argument(
+        "server_command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND [ARG]...]"
+    )(command)

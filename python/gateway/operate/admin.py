@@ -1,0 +1,136 @@
+"""The operators' port: health, versions, policies, limits and metrics, read only.
+
+INVARIANT: whatever is asked, nothing changes; and a page in a browser that was led here by a name
+of its own making (DNS rebinding) reads nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import orjson
+
+from gateway._core import build_info
+from gateway.operate.metrics import CONTENT_TYPE, render
+
+if TYPE_CHECKING:
+    from gateway.asgi import ASGIApp, Receive, Scope, Send
+    from gateway.operate.view import Snapshot
+    from gateway.settings import Settings
+
+Answer = tuple[int, str, bytes]
+"""Status, content type, body."""
+
+_JSON = "application/json"
+
+
+def create_admin(snapshot: Callable[[], Awaitable[Snapshot]], settings: Settings) -> ASGIApp:
+    """The admin port as an ASGI application.
+
+    Args:
+        snapshot: what there is to tell, now.
+        settings: for the hosts that a request may name.
+    """
+    admin = settings.admin
+    hosts = frozenset({*settings.allowed_hosts, *([admin.host] if admin is not None else [])})
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        status, content_type, body = await _answer(scope, snapshot, hosts)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-type", content_type.encode()),
+                    (b"content-length", b"%d" % len(body)),
+                    (b"cache-control", b"no-store"),
+                    (b"x-content-type-options", b"nosniff"),
+                    *([(b"allow", b"GET, HEAD")] if status == 405 else []),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+async def _answer(
+    scope: Scope, snapshot: Callable[[], Awaitable[Snapshot]], hosts: frozenset[str]
+) -> Answer:
+    if not _addressed_to_us(scope, hosts):
+        return _json(403, {"error": "this host is not served here"})
+    if scope["method"] not in ("GET", "HEAD"):
+        return _json(405, {"error": "this port is read only"})
+    match scope["path"]:
+        case "/livez":
+            return _json(200, {"live": True})
+        case "/version":
+            return _json(200, versions())
+        case "/readyz":
+            reasons = (await snapshot())["not_ready"]
+            return _json(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
+        case "/policies":
+            routes = (await snapshot())["routes"]
+            return _json(
+                200,
+                [
+                    {"server": route["server"], "grant": route["grant"], **route["policy"]}
+                    for route in routes
+                ],
+            )
+        case "/limits":
+            routes = (await snapshot())["routes"]
+            return _json(
+                200,
+                [
+                    {"server": route["server"], "grant": route["grant"], **usage}
+                    for route in routes
+                    for usage in route["usage"]
+                ],
+            )
+        case "/metrics":
+            found = await snapshot()
+            # In a thread: what it takes to word many series must not hold up the calls.
+            text = await anyio.to_thread.run_sync(render, found, versions())
+            return 200, CONTENT_TYPE, text
+        case _:
+            return _json(404, {"error": "there is nothing here"})
+
+
+def versions() -> dict[str, str]:
+    """Of the sidecar, its core and what runs it."""
+    info = build_info()
+    return {**info, "python": ".".join(map(str, sys.version_info[:3]))}
+
+
+def _addressed_to_us(scope: Scope, hosts: frozenset[str]) -> bool:
+    """Whether the one Host field names this machine: by address, as localhost, or as we are told.
+
+    An address cannot be rebound, so any will do; a name can.
+    """
+    values = [value for name, value in scope["headers"] if name == b"host"]
+    if len(values) != 1:
+        return False
+    name = _host_name(values[0].decode("latin-1"))
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost" or name in hosts
+    return True
+
+
+def _host_name(field: str) -> str:
+    """The host of a Host field, without its port and an IPv6 address's brackets."""
+    if field.startswith("["):
+        return field[1:].partition("]")[0]
+    return field.partition(":")[0].lower()
+
+
+def _json(status: int, value: Any) -> Answer:
+    return status, _JSON, orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

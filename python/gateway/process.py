@@ -1,0 +1,151 @@
+"""A process of the sidecar: table, gateway, listeners and signals, from start to drain.
+
+INVARIANT: nothing listens before everything behind it is ready, and nothing behind a listener
+closes before the listener has drained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gateway._core import LimitTable
+from gateway.app import Gateway
+from gateway.errors import Problem, StartError
+from gateway.operate.admin import create_admin
+from gateway.operate.view import Snapshot, take
+from gateway.server import Listener, bind
+from gateway.settings import Address, Settings
+
+if TYPE_CHECKING:
+    import socket
+
+
+class Signals:
+    """What the operating system asks of this process.
+
+    Attributes:
+        stop: SIGTERM or SIGINT came: drain.
+        hurry: it came again: end the grace now.
+    """
+
+    def __init__(self, reload: Callable[[], object]) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.ask_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, reload)
+
+    def ask_to_stop(self) -> None:
+        """As SIGTERM does."""
+        if self.stop.is_set():
+            self.hurry.set()
+        self.stop.set()
+
+
+def run(settings: Settings) -> int:
+    """Serve with one process until told to stop; the exit code.
+
+    Args:
+        settings: checked.
+
+    Raises:
+        PolicyError: a policy cannot be used; nothing was opened.
+        StartError: a port or the state file is not to be had.
+        UpstreamError: a server that is needed at start is not.
+    """
+    log_to_stderr()
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    table = open_table(settings)
+    data, admin, settings = bind_all(settings)
+    gateway = Gateway(settings, table=table)
+    await gateway.start()
+    signals = Signals(gateway.reload_policies)
+    listener = Listener(gateway.data, data)
+    await listener.start()
+
+    async def snapshot() -> Snapshot:
+        return take(gateway.admin_view)
+
+    operators = await serve_admin(snapshot, admin, settings)
+    announce(settings)
+    await signals.stop.wait()
+    gateway.drain()
+    await listener.drain(settings.grace_s, hurry=signals.hurry)
+    await gateway.aclose()
+    if operators is not None:
+        await operators.drain(0)
+    return 0
+
+
+def open_table(settings: Settings) -> LimitTable:
+    """The limit table as its owner.
+
+    Raises:
+        StartError: its file cannot be made, is damaged, or has another owner.
+    """
+    if settings.state is None:
+        return LimitTable(settings.slots)
+    try:
+        settings.state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LimitTable(settings.slots, path=str(settings.state))
+    except OSError as error:
+        raise StartError(
+            Problem(
+                f"cannot use the state file `{settings.state}`: {error.strerror or error}",
+                "`interlock state show` says what it holds; `--state` names another",
+            )
+        ) from error
+
+
+def bind_all(
+    settings: Settings, *, shared: bool = False
+) -> tuple[socket.socket, socket.socket | None, Settings]:
+    """Bind both ports; also the settings with the ports that were free where 0 was asked for."""
+    data = bind(settings.listen, shared=shared)
+    settings = replace(settings, listen=Address(settings.listen.host, data.getsockname()[1]))
+    if settings.admin is None:
+        return data, None, settings
+    admin = bind(settings.admin)
+    return (
+        data,
+        admin,
+        replace(settings, admin=Address(settings.admin.host, admin.getsockname()[1])),
+    )
+
+
+async def serve_admin(
+    snapshot: Callable[[], Awaitable[Snapshot]], sock: socket.socket | None, settings: Settings
+) -> Listener | None:
+    """Open the operators' port, if there is to be one."""
+    if sock is None:
+        return None
+    listener = Listener(create_admin(snapshot, settings), sock)
+    await listener.start()
+    return listener
+
+
+def announce(settings: Settings) -> None:
+    """Print the line that says where the sidecar serves."""
+    base = f"http://{settings.listen}/mcp"
+    several = len(settings.servers) > 1
+    names = [f"/{server.name}" if several else "" for server in settings.servers]
+    places = [f"mcp={base}{name}" for name in names]
+    admin = "none" if settings.admin is None else f"http://{settings.admin}"
+    sys.stderr.write(f"interlock ready: {' '.join(places)} admin={admin}\n")
+    sys.stderr.flush()
+
+
+def log_to_stderr() -> None:
+    """Send what the modules log to standard error, one line each."""
+    logging.basicConfig(format="interlock: %(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("interlock").setLevel(logging.INFO)

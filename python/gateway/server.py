@@ -1,0 +1,263 @@
+"""Hypercorn's HTTP/1.1, on sockets that are ours, for as long as we say.
+
+Hypercorn parses, frames and paces; this module owns what hypercorn's own runner does not offer: two
+applications in one process, a drain that loses no answer, and connections that stay HTTP/1.1.
+
+INVARIANT: a listener that drains never closes a connection in the middle of an exchange before the
+grace is over, and never waits longer than the grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any, cast
+
+import h11
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, Updated
+from hypercorn.events import Event as HttpEvent
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.utils import parse_socket_addr, wrap_app
+
+from gateway.errors import Problem, StartError
+
+if TYPE_CHECKING:
+    from hypercorn.protocol import ProtocolWrapper
+    from hypercorn.typing import ASGIFramework
+
+    from gateway.asgi import ASGIApp, Receive, Scope, Send
+    from gateway.settings import Address
+
+KEEP_ALIVE_S = 90.0
+"""Well over the 5 s after which client pools drop an idle connection: the side that closes first
+must not be ours, because a connection closed under a request kills some clients whole."""
+HEAD_TIMEOUT_S = 5.0
+"""How long a request's head may take from its first byte to its last."""
+MAX_HEAD_BYTES = 32 * 1024
+"""Of a request's target and header fields."""
+LINGER_S = 1.0
+"""How long a drain leaves idle connections open, for requests that were under way when it began."""
+BACKLOG = 1024
+
+
+def bind(address: Address, *, shared: bool = False) -> socket.socket:
+    """Bind, without listening yet.
+
+    Args:
+        shared: other sockets of this user may listen on the same port (SO_REUSEPORT).
+
+    Raises:
+        StartError: the address is in use or not this machine's.
+    """
+    try:
+        family, _, _, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(place)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StartError(
+            Problem(f"cannot listen on `{address}`: {reason}", "port 0 picks a free one")
+        ) from error
+    sock.setblocking(False)
+    return sock
+
+
+class Listener:
+    """One listening socket, the application behind it, and its connections."""
+
+    def __init__(self, app: ASGIApp, sock: socket.socket) -> None:
+        self._app = wrap_app(cast("ASGIFramework", _http_only(app)), 0, "asgi")
+        self._sock = sock
+        self._config = _config()
+        self._context = WorkerContext(None)
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that was bound."""
+        return int(self._sock.getsockname()[1])
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        self._server = await asyncio.start_server(self._serve, sock=self._sock, backlog=BACKLOG)
+
+    async def drain(self, grace_s: float, *, hurry: asyncio.Event | None = None) -> None:
+        """Accept nothing more, let what runs finish, and end what has not after the grace.
+
+        Args:
+            grace_s: seconds in all.
+            hurry: set to end the grace early.
+        """
+        if self._server is not None:
+            self._server.close()
+        # Each answer carries `Connection: close` from here: hypercorn's way to retire a connection.
+        self._config.keep_alive_max_requests = 0
+        deadline = asyncio.get_running_loop().time() + grace_s
+        hurry = hurry or asyncio.Event()
+        await self._wait(min(LINGER_S, grace_s), hurry)
+        await self._context.terminated.set()  # closes idle connections, and busy ones once idle
+        await self._wait(deadline - asyncio.get_running_loop().time(), hurry)
+        for connection in self._connections:
+            connection.cancel()
+        await self._wait(LINGER_S, asyncio.Event())
+
+    async def _wait(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Until no connection is left, `hurry` is set, or the time is over."""
+        if not self._connections:
+            return
+        over = asyncio.gather(*self._connections, return_exceptions=True)
+        hurried = asyncio.ensure_future(hurry.wait())
+        either: set[asyncio.Future[Any]] = {over, hurried}
+        await asyncio.wait(either, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        loop = asyncio.get_running_loop()
+        state = LifespanState({})
+        try:
+            await _Connection(self._app, loop, self._config, self._context, state, reader, writer)
+        except asyncio.CancelledError:
+            # Only `drain` cancels, and it does not want to hear of it.
+            return
+
+
+class _Connection(TCPServer):
+    """A connection as hypercorn serves it, but HTTP/1.1 only, and gone as soon as its peer is."""
+
+    _over = False
+
+    async def run(self) -> None:
+        sock = self.writer.get_extra_info("socket")
+        try:
+            async with TaskGroup(self.loop) as task_group:
+                self._task_group = task_group
+                protocol = _Http1(
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state),
+                    False,
+                    parse_socket_addr(sock.family, sock.getpeername()),
+                    parse_socket_addr(sock.family, sock.getsockname()),
+                    self.protocol_send,
+                )
+                self.protocol = cast("ProtocolWrapper", protocol)
+                await self.idle_task.restart(task_group, self._idle_timeout)
+                await self._read_data()
+                # Hypercorn would hold the connection until the idle timer runs out.
+                self._over = True
+                protocol.stop_timer()
+                await self.idle_task.stop()
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: HttpEvent) -> None:
+        if not (self._over and isinstance(event, Updated)):
+            await super().protocol_send(event)
+
+
+class _Http1(H11Protocol):
+    """Hypercorn's HTTP/1.1 without its ways to HTTP/2, and with a deadline for a request's head."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    async def handle(self, event: HttpEvent) -> None:
+        await super().handle(event)
+        if self.connection.their_state is not h11.IDLE or not self.connection.trailing_data[0]:
+            self.stop_timer()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            spawn = cast("TaskGroup", self.task_group).spawn
+            self._timer = loop.call_later(HEAD_TIMEOUT_S, spawn, self._head_overdue)
+
+    def stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _head_overdue(self) -> None:
+        await self._send_error_response(408)
+        await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Take no offer of HTTP/2 over cleartext (an upgrade to h2c, or prior knowledge).
+
+        What asks for it is served as the HTTP/1.1 it is, or refused by the application for its
+        version.
+        """
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        # h11 bounds only a head that comes in pieces; one that comes at once may be larger.
+        size = sum(len(name) + len(value) for name, value in request.headers)
+        if size + len(request.target) > MAX_HEAD_BYTES:
+            await self._send_error_response(431)
+            await self.send(Closed())
+        else:
+            await super()._create_stream(request)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Refuse what is not HTTP, in words that an MCP client can read."""
+        body = (
+            b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"%s",'
+            b'"data":{"code":"malformed-request"}}}'
+            % _BAD_HTTP.get(status_code, "the request is not valid HTTP/1.1").encode()
+        )
+        head = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=head))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+_BAD_HTTP = {
+    408: "the request's head did not come in time",
+    431: "the request's head is too large",
+}
+
+
+def _config() -> Config:
+    config = Config()
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES
+    config.include_date_header = False
+    config.include_server_header = False
+    config.keep_alive_max_requests = 1 << 62
+    config.keep_alive_timeout = KEEP_ALIVE_S
+    return config
+
+
+def _http_only(app: ASGIApp) -> ASGIApp:
+    """Refuse WebSocket connections, which hypercorn would otherwise offer to the application."""
+
+    async def http_only(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        else:
+            await app(scope, receive, send)
+
+    return http_only

@@ -1,0 +1,242 @@
+"""Several workers on one port: starts them, replaces the dead, adds up what they count.
+
+INVARIANT: the limit table is this process's, so that no worker's end loses a count; and the sidecar
+is ready only while every worker is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway._core import LimitTable
+from gateway.errors import Problem, StartError
+from gateway.operate.view import Snapshot, merge, retire
+from gateway.process import (
+    Signals,
+    announce,
+    bind_all,
+    log_to_stderr,
+    open_table,
+    serve_admin,
+)
+from gateway.server import bind
+from gateway.worker import ASK, MAX_LINE_BYTES, Order
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+START_TIMEOUT_S = 30.0
+ASK_TIMEOUT_S = 2.0
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 10.0
+HEALTHY_S = 10.0
+"""A worker that lived this long did not die of its start; the next one may start at once."""
+MARGIN_S = 5.0
+"""What a worker gets beyond the grace before it is killed."""
+
+_log = logging.getLogger("interlock.supervisor")
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: asyncio.subprocess.Process
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    asking: asyncio.Lock
+    last: Snapshot
+    """The newest snapshot, for the day it dies."""
+
+    async def ask(self) -> Snapshot:
+        """A fresh snapshot; the last one if the worker does not answer in time."""
+        try:
+            async with self.asking, asyncio.timeout(ASK_TIMEOUT_S):
+                self.writer.write(ASK)
+                await self.writer.drain()
+                self.last = orjson.loads(await self.reader.readline())
+        except (TimeoutError, ConnectionError, ValueError):
+            # A late answer would be taken for the next one: a silent worker is not asked again.
+            self.writer.close()
+        return self.last
+
+
+def run(settings: Settings) -> int:
+    """Serve with several workers until told to stop; the exit code.
+
+    Args:
+        settings: checked.
+
+    Raises:
+        StartError: a port or the state file is not to be had, or a worker did not come up.
+    """
+    log_to_stderr()
+    return asyncio.run(_Supervisor(settings).run())
+
+
+class _Supervisor:
+    def __init__(self, settings: Settings) -> None:
+        self._table, self._table_path, self._fds = _open_shared(settings)
+        # A plain bind finds out what SO_REUSEPORT would hide: that somebody else has the port.
+        if settings.listen.port != 0:
+            bind(settings.listen).close()
+        # Bound but never listening: it keeps the port ours while workers come and go.
+        self._placeholder, self._admin, self._settings = bind_all(settings, shared=True)
+        self._workers: dict[int, _Worker] = {}
+        self._past: Snapshot | None = None
+        self._failed: StartError | None = None
+        self._up = asyncio.Event()
+
+    async def run(self) -> int:
+        self._signals = Signals(self._reload)
+        keepers = [asyncio.create_task(self._keep(i)) for i in range(self._settings.workers)]
+        stopping = asyncio.create_task(self._signals.stop.wait())
+        up = asyncio.create_task(self._up.wait())
+        await asyncio.wait({up, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        operators = None
+        if self._up.is_set():
+            operators = await serve_admin(self.snapshot, self._admin, self._settings)
+            announce(self._settings)
+            await stopping
+        up.cancel()
+        await self._drain(keepers)
+        if operators is not None:
+            await operators.drain(0)
+        if self._failed is not None:
+            raise self._failed
+        return 0
+
+    async def snapshot(self) -> Snapshot:
+        """What all workers have counted, those that died included."""
+        workers = list(self._workers.values())
+        found = await asyncio.gather(*(worker.ask() for worker in workers))
+        if self._past is not None:
+            found.append(self._past)
+        snapshot = merge(found)
+        missing = self._settings.workers - len(workers)
+        if self._signals.stop.is_set():
+            snapshot["not_ready"].append("draining")
+        elif missing:
+            snapshot["not_ready"].append(f"{missing} of {self._settings.workers} workers are down")
+        return snapshot
+
+    async def _keep(self, index: int) -> None:
+        """Have one worker running until told to stop."""
+        pause_s = FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        while not self._signals.stop.is_set():
+            started = loop.time()
+            code = await self._one_life(index)
+            if self._signals.stop.is_set():
+                return
+            if not self._up.is_set():
+                self._fail(f"worker {index} ended with exit code {code} before it was ready")
+                return
+            _log.error("worker %d ended with exit code %s, starting another", index, code)
+            pause_s = (
+                FIRST_PAUSE_S
+                if loop.time() - started > HEALTHY_S
+                else min(pause_s * 2, LONGEST_PAUSE_S)
+            )
+            await self._stop_within(pause_s)
+
+    async def _one_life(self, index: int) -> int:
+        """Start a worker, and wait for its end; the exit code."""
+        process, reader, writer = await self._spawn()
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                line = await reader.readline()
+        except TimeoutError:
+            line = b""
+            process.kill()
+        if line:
+            worker = _Worker(process, reader, writer, asyncio.Lock(), orjson.loads(line))
+            self._workers[index] = worker
+            if len(self._workers) == self._settings.workers:
+                self._up.set()
+        if self._signals.stop.is_set():
+            _signal(process, signal.SIGTERM)
+        code = await process.wait()
+        writer.close()
+        if (dead := self._workers.pop(index, None)) is not None:
+            past = [retire(dead.last)] + ([self._past] if self._past is not None else [])
+            self._past = merge(past)
+        return code
+
+    async def _spawn(
+        self,
+    ) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "gateway",
+                "--worker",
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(theirs.fileno(), *self._fds),
+                # A terminal's interrupt goes to a whole process group; the supervisor passes it on.
+                start_new_session=True,
+            )
+        assert process.stdin is not None
+        process.stdin.write(pickle.dumps(Order(self._settings, self._table_path)))
+        process.stdin.close()
+        return process, *await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
+
+    async def _drain(self, keepers: list[asyncio.Task[None]]) -> None:
+        self._placeholder.close()
+        self._signal_all(signal.SIGTERM)
+        hurried: asyncio.Future[Any] = asyncio.create_task(self._signals.hurry.wait())
+        ended: asyncio.Future[Any] = asyncio.gather(*keepers, return_exceptions=True)
+        await asyncio.wait(
+            {ended, hurried},
+            timeout=self._settings.grace_s + MARGIN_S,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        hurried.cancel()
+        if not ended.done():
+            self._signal_all(signal.SIGKILL)
+            await ended
+
+    def _reload(self) -> None:
+        self._signal_all(signal.SIGHUP)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for worker in self._workers.values():
+            _signal(worker.process, number)
+
+    def _fail(self, message: str) -> None:
+        self._failed = self._failed or StartError(Problem(message))
+        self._signals.stop.set()
+
+    async def _stop_within(self, seconds: float) -> None:
+        """Wait, but no longer than until it is time to stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._signals.stop.wait()
+        except TimeoutError:
+            return
+
+
+def _open_shared(settings: Settings) -> tuple[LimitTable, str, tuple[int, ...]]:
+    """The table as its owner, the path by which workers join it, and what they inherit for that."""
+    if settings.state is not None:
+        return open_table(settings), str(settings.state), ()
+    table, fd = LimitTable.shared(settings.slots)
+    os.set_inheritable(fd, True)
+    return table, f"/proc/self/fd/{fd}", (fd,)
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        process.send_signal(number)

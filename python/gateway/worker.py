@@ -1,0 +1,84 @@
+"""A worker: one of several processes that serve agents, started and asked by a supervisor.
+
+INVARIANT: a worker does not outlive its supervisor: the end of the control channel is an order to
+drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import socket
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from gateway._core import LimitTable
+from gateway.app import Gateway
+from gateway.errors import StartError
+from gateway.operate.view import take
+from gateway.process import Signals, log_to_stderr
+from gateway.server import Listener, bind
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+ASK = b"?\n"
+"""What a supervisor sends on the control channel to have a snapshot."""
+MAX_LINE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a supervisor tells a worker, over its standard input."""
+
+    settings: Settings
+    table: str
+    """Path of the limit table to join."""
+
+
+def main(control_fd: int) -> int:
+    """Work until told to stop; the exit code."""
+    # It comes from the process that started this one, over a pipe that nobody else can write to.
+    order: Order = pickle.load(sys.stdin.buffer)
+    log_to_stderr()
+    try:
+        asyncio.run(_work(order, socket.socket(fileno=control_fd)))
+    except StartError as error:
+        logging.getLogger("interlock.worker").error("%s", error)
+        return 69
+    return 0
+
+
+async def _work(order: Order, channel: socket.socket) -> None:
+    table = LimitTable.join(order.table)
+    gateway = Gateway(order.settings, table=table)
+    listener = Listener(gateway.data, bind(order.settings.listen, shared=True))
+    await gateway.start()
+    signals = Signals(gateway.reload_policies)
+    await listener.start()
+    reader, writer = await asyncio.open_connection(sock=channel)
+
+    async def report() -> None:
+        """Send a snapshot now, and one for each time it is asked for."""
+        try:
+            while True:
+                writer.write(orjson.dumps(take(gateway.admin_view)) + b"\n")
+                await writer.drain()
+                if await reader.readline() != ASK:
+                    return
+        except ConnectionError:
+            return
+        finally:
+            signals.stop.set()
+
+    reporting = asyncio.create_task(report())
+    await signals.stop.wait()
+    gateway.drain()
+    await listener.drain(order.settings.grace_s, hurry=signals.hurry)
+    await gateway.aclose()
+    reporting.cancel()
+    writer.close()

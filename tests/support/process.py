@@ -1,0 +1,227 @@
+"""The sidecar as a real process, and an MCP server for it that answers as a test says."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+WAIT_S = 20.0
+"""Bound on every wait; reached only by a failing test."""
+HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+
+
+def tools_call(tool: str, *, id: int = 1) -> dict[str, Any]:
+    """A tools/call of a client that has no session."""
+    params = {"name": tool, "arguments": {}}
+    return {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Look again and again, for no longer than the bound."""
+    deadline = time.monotonic() + WAIT_S
+    pause = threading.Event()
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        pause.wait(0.02)
+
+
+@dataclass
+class Upstream:
+    """An MCP server that says yes to every request, when it is let."""
+
+    url: str = ""
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    arrived: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+    """Cleared by a test that wants answers held back."""
+
+
+@contextmanager
+def upstream() -> Iterator[Upstream]:
+    """Serve on a free loopback port until the block ends."""
+    state = Upstream()
+    state.go_on.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            state.calls.append(body)
+            state.arrived.set()
+            state.go_on.wait(WAIT_S)
+            result = {"content": [{"type": "text", "text": "done"}]}
+            answer = json.dumps({"jsonrpc": "2.0", "id": body["id"], "result": result}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_address[1]}/mcp"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield state
+    finally:
+        state.go_on.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def decision(self) -> str:
+        """The code of a refused tools/call, or `allowed`."""
+        result = self.json["result"]
+        if not result.get("isError"):
+            return "allowed"
+        return str(result["_meta"]["interlock/decision"]["code"])
+
+
+@dataclass
+class Sidecar:
+    """A running `interlock run`."""
+
+    process: subprocess.Popen[bytes]
+    lines: queue.Queue[str]
+    mcp: str = ""
+    admin: str = ""
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """Ask the admin port."""
+        return request(self.admin, "GET", path, headers=headers)
+
+    def post(self, message: dict[str, Any]) -> Answer:
+        """Send a message to the data port."""
+        return request(self.mcp, "POST", "/mcp", json.dumps(message).encode(), HEADERS)
+
+    def call(self, tool: str) -> str:
+        """Call a tool; the decision's code."""
+        return self.post(tools_call(tool)).decision
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit code, within the bound."""
+        return self.process.wait(WAIT_S)
+
+    def stop(self) -> int:
+        """Ask it to end; the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def workers(self) -> list[int]:
+        """Process ids of its children."""
+        pid = self.process.pid
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def request(
+    place: str,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> Answer:
+    """One request on a connection of its own; `place` is HOST:PORT."""
+    connection = http.client.HTTPConnection(place, timeout=WAIT_S)
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, fields, response.read())
+    finally:
+        connection.close()
+
+
+def command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `interlock` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        env=_environment(env),
+        check=False,
+    )
+
+
+@contextmanager
+def sidecar(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Sidecar]:
+    """`interlock run` on free ports, from its ready line to the end of the block."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gateway", "run"),
+            *("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
+            *arguments,
+        ],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=_environment(env),
+    )
+    lines: queue.Queue[str] = queue.Queue()
+    reading = threading.Thread(target=_read, args=(process, lines))
+    reading.start()
+    try:
+        running = Sidecar(process, lines)
+        seen = []
+        while not running.mcp:
+            seen.append(lines.get(timeout=WAIT_S))
+            assert seen[-1], f"it ended before it was ready: {seen}"
+            if ready := re.match(r"interlock ready: mcp=http://(\S+)/mcp admin=\S+", seen[-1]):
+                running.mcp = ready[1]
+                running.admin = seen[-1].strip().rpartition("admin=http://")[2]
+        yield running
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(WAIT_S)
+        reading.join(WAIT_S)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def _read(process: subprocess.Popen[bytes], lines: queue.Queue[str]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.put(line.decode())
+    lines.put("")
+
+
+def _environment(extra: dict[str, str] | None) -> dict[str, str]:
+    """This process's environment without what a developer set for their own sidecar."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("INTERLOCK_")}
+    return {**kept, **(extra or {})}
