@@ -13,6 +13,8 @@ from gateway.settings import ServerSettings
 from gateway.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
+    import ssl
+
     from gateway.asgi import Headers, Message, Scope
 
 
@@ -63,7 +65,9 @@ class LoopbackServer:
 
 
 @asynccontextmanager
-async def serving(behaviour: Behaviour) -> AsyncIterator[LoopbackServer]:
+async def serving(
+    behaviour: Behaviour, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[LoopbackServer]:
     """Serve on a free port until the block ends."""
     state = LoopbackServer(0)
     tasks: set[asyncio.Task[None]] = set()
@@ -75,13 +79,13 @@ async def serving(behaviour: Behaviour) -> AsyncIterator[LoopbackServer]:
         tasks.add(task)
         try:
             await behaviour(_Recorded(reader, writer, state.requests))
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     state.port = server.sockets[0].getsockname()[1]
     try:
         yield state

@@ -13,24 +13,29 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from gateway.denial import Refused, refuse
+from gateway.downstream.answers import (
+    ACCEPTED,
+    AnswerHead,
+    Kind,
+    asks,
+    check_document,
+    invalid,
+    read_head,
+)
 from gateway.downstream.decoding import Decoder
-from gateway.downstream.headers import first, for_client
+from gateway.downstream.headers import for_client
 from gateway.downstream.observer import Observer
-from gateway.errors import UpstreamError
 from gateway.listing import MAX_DOCUMENT_BYTES, Filter, filter_events
-from gateway.mcp import SESSION_ID, Exchange, is_session_id
+from gateway.mcp import SESSION_ID, Exchange
 from gateway.sse import EventCutter, EventTooLong
 
 if TYPE_CHECKING:
     from gateway.asgi import Headers, Message, Send
     from gateway.sessions import Sessions
 
-_JSON = b"application/json"
-_EVENTS = b"text/event-stream"
-_CREDENTIALS_REFUSED = (401, 403)
-_ACCEPTED = 202
-"""Says all by itself; a body is neither expected nor passed on."""
-_REDIRECTS = range(300, 400)
+SHORT_BYTES = 64 * 1024
+"""A JSON answer up to this long is read before it leaves, so that one that breaks off, or answers
+another request, becomes an error that the client can tell from an answer."""
 _BLANK = b"\n\n"
 
 
@@ -40,7 +45,7 @@ class _Manner(Enum):
     PLAIN = auto()
     """As it comes."""
     WHOLE = auto()
-    """Held until it is complete, because it has to be read."""
+    """Held until it is complete, as long as it is short or has to be read."""
     EVENTS = auto()
     """As it comes, read event by event; filtered ones leave event by event too."""
 
@@ -95,6 +100,8 @@ class Relay:
         self._manner = _Manner.PLAIN
         self._head: Message | None = None
         self._held = bytearray()
+        self._hold_bytes = bounds.document_bytes
+        self._must_read = False
         self._decoder: Decoder | None = None
         self._cutter = EventCutter(lossy=keep is None)
         self._outlives = outlives
@@ -117,7 +124,7 @@ class Relay:
             await self._start(message)
             return
         more: bool = message.get("more_body", False)
-        body: bytes = message.get("body", b"") if self.status != _ACCEPTED else b""
+        body: bytes = message.get("body", b"") if self.status != ACCEPTED else b""
         if self._decoder is None:
             await self._piece(body, more)
             return
@@ -139,85 +146,72 @@ class Relay:
         return b"data: " + body + _BLANK
 
     async def _start(self, message: Message) -> None:
-        status: int = message["status"]
-        headers: Headers = message["headers"]
-        self.status = status
-        decision = self._exchange.decision
-        asks = decision is not None and decision.kind in ("request", "batch")
-        if status in _CREDENTIALS_REFUSED or status in _REDIRECTS:
-            raise UpstreamError("invalid", f"the server answered {status}", sent=True)
-        if asks and status == _ACCEPTED:
-            raise UpstreamError(
-                "invalid", "the server took a request for a notification", sent=True
-            )
-        content_type = (first(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
-        if asks and 200 <= status < 300 and content_type not in (_JSON, _EVENTS):
-            raise UpstreamError(
-                "invalid", "the answer is neither JSON nor an event stream", sent=True
-            )
-        coding = first(headers, b"content-encoding")
-        if coding is not None and coding.strip().lower() != b"identity":
-            self._decoder = Decoder(coding)
-        fields = [*for_client(headers), *self._session(status, headers), *self._extra]
-        self._manner = self._choose_manner(content_type)
-        length = first(headers, b"content-length")
-        plain = self._decoder is None and self._manner is _Manner.PLAIN and status != _ACCEPTED
-        if length is not None and plain:
-            fields.append((b"content-length", length))
-        self._head = {"type": "http.response.start", "status": status, "headers": fields}
+        self.status = message["status"]
+        head = read_head(self.status, message["headers"], self._exchange)
+        if head.coding is not None:
+            self._decoder = Decoder(head.coding)
+        self._choose_manner(head)
+        fields = [*for_client(head.headers), *self._session(head), *self._extra]
+        plain = self._decoder is None and self._manner is _Manner.PLAIN
+        if head.length is not None and plain and head.status != ACCEPTED:
+            fields.append((b"content-length", head.length))
+        self._head = {"type": "http.response.start", "status": head.status, "headers": fields}
         if self._manner is _Manner.EVENTS:
             await self._forward(b"", True)
 
-    def _choose_manner(self, content_type: bytes) -> _Manner:
-        if content_type == _EVENTS:
-            return _Manner.EVENTS
-        if self._keep is not None or (self._observer.reads_documents and self.status < 300):
-            return _Manner.WHOLE
-        return _Manner.PLAIN
+    def _choose_manner(self, head: AnswerHead) -> None:
+        if head.kind is Kind.EVENTS:
+            self._manner = _Manner.EVENTS
+        elif self._keep is not None:
+            self._manner = _Manner.WHOLE
+            self._must_read = True
+        elif head.kind is Kind.JSON and head.succeeded and asks(self._exchange):
+            self._manner = _Manner.WHOLE
+            self._must_read = self._observer.initializes
+            if not self._observer.reads_documents:
+                self._hold_bytes = min(SHORT_BYTES, self._hold_bytes)
 
-    def _session(self, status: int, headers: Headers) -> Headers:
+    def _session(self, head: AnswerHead) -> Headers:
         """The session id that this answer may carry: the one it opens, or the one it belongs to.
 
         Clients adopt an id from any answer, so no other may pass.
         """
-        value = first(headers, SESSION_ID)
-        if value is None or self._exchange.modern:
+        if head.session is None or self._exchange.modern:
             return []
-        session = value.decode("latin-1")
-        if session == self._exchange.session:
-            return [(SESSION_ID, value)]
-        if not self._observer.initializes or not 200 <= status < 300:
-            return []
-        if not is_session_id(value):
-            raise UpstreamError("invalid", "the server chose an impossible session id", sent=True)
-        if not self._sessions.open(session, self._exchange.grant):
-            raise Refused(refuse("table-full"))
-        self._observer.session = session
-        return [(SESSION_ID, value)]
+        session = head.session.decode("ascii")
+        if session != self._exchange.session:
+            if not self._observer.initializes or not head.succeeded:
+                return []
+            if not self._sessions.open(session, self._exchange.grant):
+                raise Refused(refuse("table-full"))
+            self._observer.session = session
+        return [(SESSION_ID, head.session)]
 
     async def _piece(self, body: bytes, more: bool) -> None:
         if self._manner is _Manner.WHOLE:
             await self._hold(body, more)
         elif self._manner is _Manner.EVENTS:
-            await self._forward(self._read_events(body, more), more)
+            await self._forward(self._read_events(body), more)
         elif body or not more:
             await self._forward(body, more)
 
     async def _hold(self, body: bytes, more: bool) -> None:
         self._held += body
-        if len(self._held) > self._bounds.document_bytes:
-            if self._keep is not None or self._observer.initializes:
-                raise UpstreamError("invalid", "the answer is too long to be read", sent=True)
+        if len(self._held) > self._hold_bytes:
+            if self._must_read:
+                raise invalid("the answer is too long to be read")
             self._manner = _Manner.PLAIN
             await self._forward(bytes(self._held), more)
             return
         if more:
             return
         document = bytes(self._held)
+        if 200 <= self.status < 300 and self.status != ACCEPTED:
+            check_document(document, self._exchange)
         self._observer.see(document)
         if self._keep is not None and document.strip():
             document = self._filter_document(document, self._keep)
-        if self._head is not None:
+        if self._head is not None and self.status != ACCEPTED:
             self._head["headers"].append((b"content-length", str(len(document)).encode()))
         await self._forward(document, False)
 
@@ -227,25 +221,21 @@ class Relay:
         except ValueError as error:
             if self.status >= 400:
                 return b""  # the status says enough, and what it says cannot be checked
-            raise _unfilterable(error) from error
+            raise invalid(f"an answer cannot be filtered: {error}") from error
 
-    def _read_events(self, body: bytes, more: bool) -> bytes:
-        keep = self._keep
+    def _read_events(self, body: bytes) -> bytes:
+        """What leaves of this piece. A filtered stream leaves event by event, and so without its
+        end if that is no whole event: no client may be asked to guess at it."""
         try:
             events = self._cutter.feed(body)
             for event in events:
-                if (data := event.data) is not None:
+                if data := event.data:
                     self._observer.see(data)
-            if keep is None:
-                return body
-            passed = filter_events(events, keep)
+            return body if self._keep is None else filter_events(events, self._keep)
         except EventTooLong as error:
-            raise UpstreamError("invalid", str(error), sent=True) from error
+            raise invalid(str(error)) from error
         except ValueError as error:
-            raise _unfilterable(error) from error
-        # What a filtered stream leaves unfinished is no event, and no client may be asked to guess
-        # at it.
-        return passed
+            raise invalid(f"an event cannot be filtered: {error}") from error
 
     async def _forward(self, body: bytes, more: bool) -> None:
         if self.discards:
@@ -260,11 +250,7 @@ class Relay:
                     await self._send(
                         {"type": "http.response.body", "body": body, "more_body": more}
                     )
-        except (TimeoutError, OSError) as error:
+        except OSError as error:  # a timeout is one
             self.discards = True
             if not self._outlives:
                 raise ClientStalled from error
-
-
-def _unfilterable(error: ValueError) -> UpstreamError:
-    return UpstreamError("invalid", f"an answer cannot be filtered: {error}", sent=True)

@@ -210,7 +210,7 @@ class Connection(asyncio.Protocol):
                 raise UpstreamError(
                     "reset", "the server broke off its answer", sent=True
                 ) from error
-            raise UpstreamError("invalid", f"not HTTP: {error}", sent=True) from error
+            raise UpstreamError("invalid", f"not HTTP: {str(error)[:120]}", sent=True) from error
 
     async def _wait(self, timeout_s: float) -> None:
         """Until something came, or the peer left."""
