@@ -353,8 +353,10 @@ fn proper_method(value: Value<'_>) -> Option<Text<'_>> {
 }
 
 /// `key`, which is none of `known`, is one of them to a reader that ignores case.
-#[cold]
 fn is_variant(key: &str, known: &[&str]) -> bool {
+    if key.is_ascii() {
+        return known.iter().any(|known| key.eq_ignore_ascii_case(known));
+    }
     // Such readers fold ASCII, and by Unicode's rules two letters besides into it: the long s and the kelvin
     // sign.
     let fold = |c: char| match c {

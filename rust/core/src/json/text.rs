@@ -52,10 +52,18 @@ impl<'a> Text<'a> {
     }
 
     /// The decoded text; allocates only where there is an escape.
+    #[inline]
     #[must_use]
     pub fn to_cow(self) -> Cow<'a, str> {
-        self.plain()
-            .map_or_else(|| Cow::Owned(self.chars().collect()), Cow::Borrowed)
+        match self.plain() {
+            Some(text) => Cow::Borrowed(text),
+            None => Cow::Owned(self.decoded()),
+        }
+    }
+
+    #[cold]
+    fn decoded(self) -> String {
+        self.chars().collect()
     }
 
     /// The decoded characters.

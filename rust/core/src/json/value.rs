@@ -132,11 +132,7 @@ impl<'a> Value<'a> {
     /// The content of a string.
     #[must_use]
     pub fn text(self) -> Option<Text<'a>> {
-        let node = self.node();
-        let (start, end) = (node.start as usize, node.end as usize);
-        let quoted = self.source.get(start..end)?;
-        let raw = quoted.strip_prefix('"')?.strip_suffix('"')?;
-        Some(Text::new(raw, node.start, !node.is_escaped()))
+        (self.kind() == Kind::String).then(|| self.content())
     }
 
     /// A number's exact value, or that it has none worth comparing; `None` if it is not a number.
@@ -145,6 +141,17 @@ impl<'a> Value<'a> {
         (self.kind() == Kind::Number).then(|| Decimal::parse(self.raw()))
     }
 
+    /// What lies between the quotes of what is known to be a string.
+    #[inline]
+    fn content(self) -> Text<'a> {
+        let node = self.node();
+        let raw = self
+            .source
+            .get(node.start as usize + 1..self.end().saturating_sub(1));
+        Text::new(raw.unwrap_or_default(), node.start, !node.is_escaped())
+    }
+
+    #[inline]
     fn node(self) -> Node {
         const NOWHERE: Node = Node {
             start: 0,
@@ -206,8 +213,8 @@ impl<'a> Iterator for Members<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let key = self.0.step()?.text()?;
-        Some((key, self.0.step()?))
+        let key = self.0.step()?;
+        Some((key.content(), self.0.step()?))
     }
 }
 
