@@ -335,6 +335,24 @@ def test_a_legacy_client_that_leaves_cancels_nothing():
     run(scenario())
 
 
+def test_a_cancelled_request_is_forwarded_and_does_not_stay_open():
+    async def scenario():
+        clock = HandClock()
+        async with client(clock=clock) as it:
+            reply = it.post(request(1, script=[["hush"]]))
+            await clock.armed(15)
+            note = {"method": "notifications/cancelled", "params": {"requestId": 1}}
+            body = json.dumps({"jsonrpc": "2.0", **note}).encode()
+            assert (await it.ask(body)).status == 202
+            assert body.decode() in (await it.ask(request(2))).last["result"]["seen"]
+            assert not reply.ended
+            await clock.advance(15)
+            await reply.done()
+            assert reply.messages == []
+
+    run(scenario())
+
+
 def test_initialize_at_a_modern_child_is_400_and_names_its_versions():
     async def scenario():
         async with upstream("--era", "modern") as server:
@@ -397,7 +415,7 @@ def test_closing_ends_streams_and_lets_requests_finish():
             assert caught.value.reason == "busy"
             assert not closing.done()
             session = it.upstream._sessions[it.session]
-            await session.tell(b'{"jsonrpc":"2.0","method":"notifications/x"}')
+            await session._write(b'{"jsonrpc":"2.0","method":"notifications/x"}')
             await reply.done()
             await closing
             assert it.upstream.children == 0

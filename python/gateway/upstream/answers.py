@@ -104,6 +104,7 @@ class Answer:
                 raise
             since = self._clock.time()
             if line is None:
+                await self._start()
                 await self._write(b"", more=False)
             elif last and not self._started:
                 await respond(self._send, box.status, line, self.headers)

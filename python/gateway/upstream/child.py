@@ -207,11 +207,15 @@ class Child(asyncio.SubprocessProtocol):
                 return
             stray = 0 if found else stray + 1
             if stray:
-                self._notes.note(raw)
+                self.remark(raw)
             if stray > _STRAY_LINES:
                 self.condemn("it writes text where messages belong")
             for line in found:
                 yield line
+
+    def remark(self, text: bytes) -> None:
+        """Log free text of the child, within the bounds that its standard error has."""
+        self._notes.note(text)
 
     def ending(self) -> UpstreamError:
         """Why requests that the child had seen have no answer."""

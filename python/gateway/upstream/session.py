@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import UpstreamError
-from gateway.upstream.answers import error
+from gateway.upstream.answers import PATIENCE_S, error
 from gateway.upstream.clock import within
 from gateway.upstream.era import refusal
 from gateway.upstream.lines import identifier, one_line, spelled
@@ -126,13 +126,24 @@ class Session:
             self._used_at = self._clock.time()
             self._place_held()
 
-    async def tell(self, body: bytes) -> None:
+    async def tell(self, decision: Decision, body: bytes) -> None:
         """Pass on a notification.
 
         Raises:
             UpstreamError: the child did not see it.
         """
+        call = None
+        if decision.method == "notifications/cancelled":
+            params = orjson.loads(body).get("params")
+            ident = identifier(params.get("requestId")) if isinstance(params, dict) else None
+            call = self._open.get(ident) if ident is not None else None
+            if call is not None and call.opening is not None:
+                # `initialize` must not be cancelled.
+                return
         await self._write(body)
+        if call is not None:
+            # Servers need not answer what was cancelled: its stream must not stay open for that.
+            self._clock.call_later(PATIENCE_S, call.box.finish)
 
     async def reply(self, decision: Decision, body: bytes) -> bool:
         """Pass on the client's answer to a request of the child; False if it asked no such thing.

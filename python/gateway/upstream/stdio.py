@@ -138,7 +138,7 @@ class StdioUpstream:
         elif decision.kind == "request":
             await session.ask(decision, exchange.body, self._answer(send, decision))
         elif decision.kind == "notification":
-            await session.tell(exchange.body)
+            await session.tell(decision, exchange.body)
             await respond(send, 202)
         elif await session.reply(decision, exchange.body):
             await respond(send, 202)
