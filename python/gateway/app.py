@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from gateway._core import Engine, LimitTable
@@ -213,5 +212,6 @@ def _upstream(server: ServerSettings) -> Upstream:
         return HttpUpstream(server)
     if server.command is None:
         raise SettingsError([Problem(f"server `{server.name}` has neither a url nor a command")])
-    # Only where a child is to be started.
-    return cast("Upstream", import_module("gateway.upstream.stdio").StdioUpstream(server))
+    from gateway.upstream.stdio import StdioUpstream  # only where a child is to be started
+
+    return StdioUpstream(server)

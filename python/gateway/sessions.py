@@ -43,8 +43,10 @@ class Sessions:
         """The session's revision (0: not known), or None if the grant has no such session."""
         return self._table.owned("session", self._server, session, grant)
 
-    def close(self, session: str) -> None:
-        """Forget a session that ended."""
+    def close(self, session: str, grant: str) -> None:
+        """Forget a session of this grant's that ended."""
+        if self.revision(session, grant) is None:
+            return
         self.live = max(0, self.live - 1)
         self._table.unbind("session", self._server, session)
 

@@ -226,7 +226,7 @@ class HttpDoor:
             await self._answer_fault(visit, relay, None, error)
             return
         if visit.scope["method"] == "DELETE" and 200 <= relay.status < 300 and session is not None:
-            visit.service.sessions.close(session)
+            visit.service.sessions.close(session, visit.grant)
         self._end_session_if_gone(visit, exchange, relay)
 
     async def _pass_on(
@@ -299,7 +299,7 @@ class HttpDoor:
 
     def _end_session_if_gone(self, visit: _Visit, exchange: Exchange, relay: Relay) -> None:
         if relay.status == 404 and exchange.session is not None:
-            visit.service.sessions.close(exchange.session)
+            visit.service.sessions.close(exchange.session, visit.grant)
 
 
 def _fault(decision: Decision, code: str) -> Answer:
