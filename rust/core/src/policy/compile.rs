@@ -53,6 +53,7 @@ fn compile(document: &Document, problems: &mut Problems) -> Option<PolicySet> {
         .iter()
         .map(|form| form.limits.iter().map(|limit| groups.add(limit)).collect())
         .collect();
+    groups.sort();
     let quotas: Vec<Quota> = groups.compile(problems)?;
     let mut labels = Labels::default();
     let entries = forms

@@ -47,6 +47,13 @@ impl<'f> Groups<'f> {
         group
     }
 
+    /// Puts each group in the order of the document, so that it is the later place that is at odds.
+    pub(super) fn sort(&mut self) {
+        for group in &mut self.groups {
+            group.sort_by_key(|form| form.place);
+        }
+    }
+
     /// One quota per group, by its number; `None` where one has a problem, with those of all reported.
     pub(super) fn compile(&self, problems: &mut Problems) -> Option<Vec<Quota>> {
         let quotas: Vec<Option<Quota>> = self

@@ -133,7 +133,7 @@ fn read_op(cursor: &Cursor<'_>, problems: &mut Problems) -> Option<Op> {
         "has" | "includes" => Some("contains"),
         _ => did_you_mean(text, names.iter().copied()),
     };
-    let message = format!("{} is not one of {}", quote(text), words(&names));
+    let message = format!("{} is not one of {}", quote(text), words(&names, "or"));
     let help = symbol.map(|meant| format!("did you mean `{meant}`?"));
     cursor.report(
         problems,
@@ -197,8 +197,9 @@ fn refuse_operand(op: Op, wanted: &str, value: &Cursor<'_>, problems: &mut Probl
     let help = match (op, &value.node.data) {
         (Op::Eq, Data::List(_)) => Some("did you mean `in`?"),
         (Op::Neq, Data::List(_)) => Some("did you mean `not_in`?"),
-        (Op::In | Op::NotIn, Data::Map(_)) => None,
+        (Op::In | Op::NotIn, Data::List(_) | Data::Map(_)) => None,
         (Op::In | Op::NotIn, _) => Some("put it in a list: `[…]`"),
+        (Op::Exists, Data::Text { .. }) => Some("write `true` or `false`, without quotes"),
         _ => None,
     };
     let diagnostic = Diagnostic::new(Code::WrongOperand, message);

@@ -154,7 +154,7 @@ impl<'a> Cursor<'a> {
                 }
                 let help = match did_you_mean(&member.key, known.iter().copied()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("the keys here are {}", words(known)),
+                    None => format!("the keys here are {}", words(known, "and")),
                 };
                 let message = format!("unknown key {}", quote(&member.key));
                 let diagnostic = Diagnostic::new(Code::UnknownKey, message).help(help);
@@ -178,7 +178,7 @@ impl<'a> Cursor<'a> {
             return Some(*value);
         }
         let known: Vec<&str> = options.iter().map(|(word, _)| *word).collect();
-        let message = format!("{} is not one of {}", quote(text), words(&known));
+        let message = format!("{} is not one of {}", quote(text), words(&known, "or"));
         let help = did_you_mean(text, known).map(|meant| format!("did you mean `{meant}`?"));
         self.report(
             problems,
@@ -251,16 +251,18 @@ impl<'a> Object<'a> {
     }
 }
 
-/// `` `a`, `b` or `c` ``
-pub(super) fn words(words: &[&str]) -> String {
+/// `` `a`, `b` or `c` ``, with the last word before the last.
+pub(super) fn words(words: &[&str], conjunction: &str) -> String {
     let mut text = String::new();
     for (index, word) in words.iter().enumerate() {
         if index > 0 {
-            text.push_str(if index + 1 == words.len() {
-                " or "
+            if index + 1 == words.len() {
+                text.push(' ');
+                text.push_str(conjunction);
+                text.push(' ');
             } else {
-                ", "
-            });
+                text.push_str(", ");
+            }
         }
         text.push('`');
         text.push_str(word);

@@ -289,6 +289,11 @@ fn read_json(text: &str, problems: &mut Problems) -> Option<Node> {
     }
 }
 
+/// Just past the last character.
+pub(super) fn end_of(text: &str) -> Place {
+    Finder::new(text.as_bytes()).place(text.len())
+}
+
 /// Depth was bounded by the scan.
 fn grow<'a>(value: json::Value<'a>, finder: &mut Finder<'a>) -> Node {
     let place = finder.place(value.start());

@@ -15,9 +15,15 @@ pub(super) const NAMES: &[(&str, Window)] = &[
 ];
 /// Longest window: 366 days.
 pub(super) const MOST_SECONDS: u64 = 366 * 86_400;
-const UNITS: &[(char, u64)] = &[('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+const UNITS: &[(char, u64)] = &[
+    ('s', 1),
+    ('m', 60),
+    ('h', 3_600),
+    ('d', 86_400),
+    ('w', 604_800),
+];
 
-/// Reads `minute`, `90s`, `5m`, `12h` or `30d`.
+/// Reads `minute`, `90s`, `5m`, `12h`, `30d` or `2w`.
 pub(super) fn parse(text: &str) -> Result<Window, Diagnostic> {
     if let Some((_, window)) = NAMES.iter().find(|(name, _)| *name == text) {
         return Ok(*window);

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
 use super::diagnostic::{Code, Diagnostic, Problems, quote};
-use super::tree::{DEPTH, Data, KEYS, Member, Node, Place, push_key};
+use super::tree::{DEPTH, Data, KEYS, Member, Node, Place, end_of, push_key};
 use crate::json;
 
 /// Reads one YAML document; `None` where no tree came of it (the reason is among the problems).
@@ -22,7 +22,9 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
             Ok(next) => next,
             Err(error) => {
                 let diagnostic = Diagnostic::new(Code::Syntax, error.info().to_lowercase());
-                problems.add(diagnostic.at("", place(error.marker())));
+                // A text that ends too early is faulted on the line after its last, though there be none.
+                let place = place(error.marker()).min(end_of(text));
+                problems.add(diagnostic.at("", place));
                 return None;
             }
         };
