@@ -34,6 +34,7 @@ class Upstream(Protocol):
     """A server, however it is reached."""
 
     async def start(self) -> None: ...
+    def drain(self) -> None: ...
     async def aclose(self, grace_s: float) -> None: ...
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
@@ -151,6 +152,8 @@ class Gateway:
         """Finish what runs, and refuse what comes from now on."""
         self._door.draining = True
         self._not_ready = ["draining"]
+        for upstream in self._upstreams:
+            upstream.drain()
 
     def reload_policies(self) -> None:
         """Look at every policy file now."""

@@ -148,6 +148,18 @@ def test_a_listen_is_a_stream_whose_messages_bear_its_own_id():
     run(scenario())
 
 
+def test_a_drain_begins_no_listen():
+    async def scenario():
+        async with client() as it:
+            it.upstream.drain()
+            with pytest.raises(UpstreamError) as caught:
+                await it.ask(listen("L"))
+            assert caught.value.reason == "busy"
+            assert (await it.ask(modern(1))).status == 200
+
+    run(scenario())
+
+
 def test_a_listen_that_the_child_ends_ends_cleanly():
     async def scenario():
         async with client() as it:

@@ -400,6 +400,23 @@ def test_a_second_request_with_an_open_id_is_not_sent():
     run(scenario())
 
 
+def test_a_drain_ends_streams_and_lets_requests_come():
+    async def scenario():
+        async with client() as it:
+            stream = it.get()
+            await stream.holds(0)
+            it.upstream.drain()
+            await stream.done()
+            assert stream.ended
+            with pytest.raises(UpstreamError) as caught:
+                await it.get().done()
+            assert (caught.value.reason, caught.value.sent) == ("busy", False)
+            assert (await it.ask(request(1))).status == 200
+            assert (await it.delete().done()).status == 200
+
+    run(scenario())
+
+
 def test_closing_ends_streams_and_lets_requests_finish():
     async def scenario():
         async with client() as it:

@@ -45,6 +45,9 @@ class HttpUpstream:
     async def start(self) -> None:
         """Nothing is opened before the first request."""
 
+    def drain(self) -> None:
+        """Its streams are the server's to end; they get the grace that requests get."""
+
     async def aclose(self, grace_s: float) -> None:
         """Close connections; those in use get `grace_s` seconds."""
         await self._pool.aclose(grace_s)

@@ -68,6 +68,7 @@ class StdioUpstream:
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._draining = False
         self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -85,13 +86,18 @@ class StdioUpstream:
         """Begin to watch for idle sessions."""
         self._clock.call_later(_SWEEP_S, self._sweep)
 
-    async def aclose(self, grace_s: float) -> None:
-        """End streams, let open requests finish for `grace_s` seconds, and end every process."""
-        self._closing = True
+    def drain(self) -> None:
+        """End the streams that would never end by themselves, and begin no more of them."""
+        self._draining = True
         for session in self._sessions.values():
             session.hang_up()
         if self._shared is not None:
             self._shared.end_listens()
+
+    async def aclose(self, grace_s: float) -> None:
+        """End streams, let open requests finish for `grace_s` seconds, and end every process."""
+        self.drain()
+        self._closing = True
         with suppress(TimeoutError):
             async with within(self._clock, grace_s):
                 await self._idle.wait()
@@ -110,7 +116,7 @@ class StdioUpstream:
         """
         exchange: Exchange = scope["extensions"]["interlock"]
         if self._closing:
-            raise UpstreamError("busy", "the gateway is shutting down", sent=False)
+            raise _leaving()
         self._open += 1
         self._idle.clear()
         try:
@@ -151,6 +157,8 @@ class StdioUpstream:
             await respond(send, 202)
         elif decision.kind != "request":
             await _invalid(send, None, "this protocol version has no answers from clients")
+        elif self._draining and decision.method == "subscriptions/listen":
+            raise _leaving()
         else:
             try:
                 answer = self._answer(send, decision)
@@ -178,6 +186,8 @@ class StdioUpstream:
                 self._end(ident)
 
     async def _get(self, exchange: Exchange, send: Send) -> None:
+        if self._draining:
+            raise _leaving()
         if exchange.session is None:
             await _invalid(send, None, "the header `Mcp-Session-Id` is missing")
         elif (session := self._sessions.get(exchange.session)) is None:
@@ -259,6 +269,10 @@ class StdioUpstream:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _leaving() -> UpstreamError:
+    return UpstreamError("busy", "the gateway is shutting down", sent=False)
 
 
 async def _unknown(send: Send, ident: bytes | None) -> None:
