@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError, UpstreamReason
+from gateway.mcp import is_recent
 
 if TYPE_CHECKING:
     from gateway._core import Answer
-
-NULL_ID_UNTIL = b"2025-11-25"
-"""From this revision on, an error whose request id is unknown has no `id` member; before, null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ def refuse(
         "data": {"code": code},
     }
     body: dict[str, object] = {"jsonrpc": "2.0", "id": None, "error": error}
-    if version is not None and version >= NULL_ID_UNTIL:
+    if is_recent(version):
         del body["id"]
     fields = [(b"content-type", b"application/json"), *headers]
     if wording.status == 503:

@@ -17,8 +17,8 @@ PROTOCOL_VERSION = b"mcp-protocol-version"
 SESSION_ID = b"mcp-session-id"
 LAST_EVENT_ID = b"last-event-id"
 
-FIRST_MODERN = b"2026-07-28"
-"""The first revision without sessions; dates compare as text."""
+LAST_LEGACY = b"2025-11-25"
+"""The last revision with sessions; dates compare as text."""
 
 EXTENSION = "interlock"
 """Where an `Exchange` lies in `scope["extensions"]` of what is passed to an upstream."""
@@ -30,11 +30,20 @@ _REVISION = re.compile(rb"\d{4}-\d{2}-\d{2}")
 _SESSION_ID = re.compile(rb"[\x21-\x7e]{1,%d}" % MAX_SESSION_ID_BYTES)
 
 
+def is_recent(version: bytes | None) -> bool:
+    """Whether a version header names 2025-11-25 or a later revision; only a date can.
+
+    From that one on, an error about a request whose id is unknown has no `id` member; before, null.
+    """
+    if version is None:
+        return False
+    date = version.strip()
+    return date >= LAST_LEGACY and _REVISION.fullmatch(date) is not None
+
+
 def is_modern(version: bytes | None) -> bool:
-    """Whether a version header names a revision of the stateless era; only a date can."""
-    return (
-        version is not None and version >= FIRST_MODERN and _REVISION.fullmatch(version) is not None
-    )
+    """Whether a version header names a revision of the stateless era."""
+    return version is not None and is_recent(version) and version.strip() > LAST_LEGACY
 
 
 def is_session_id(value: bytes) -> bool:
