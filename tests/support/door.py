@@ -200,7 +200,8 @@ class Client:
 
     async def post_modern(self, body: dict[str, Any], **options: Any) -> Reply:
         """POST a request of the stateless era with the fields that belong to it."""
-        headers = modern_headers(body["method"], body.get("params", {}).get("name"))
+        params = body.get("params", {})
+        headers = modern_headers(body["method"], params.get("name") or params.get("uri"))
         return await self.post(modern(body), headers, **options)
 
 

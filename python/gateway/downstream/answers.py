@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import orjson
 
@@ -93,7 +93,15 @@ def read_head(status: int, headers: Headers, exchange: Exchange) -> AnswerHead:
 def asks(exchange: Exchange) -> bool:
     """Whether the message wants an answer."""
     decision = exchange.decision
-    return decision is not None and decision.kind in ("request", "batch")
+    if decision is None:
+        return False
+    return decision.kind == "request" or (decision.kind == "batch" and _has_request(exchange.body))
+
+
+def _has_request(batch: bytes) -> bool:
+    """Whether one message of an array, which the decision has read before, wants an answer."""
+    messages = cast("list[dict[str, object]]", orjson.loads(batch))
+    return any("method" in message and "id" in message for message in messages)
 
 
 def check_document(document: bytes, exchange: Exchange) -> None:
