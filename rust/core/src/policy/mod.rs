@@ -160,9 +160,9 @@ pub struct Quota {
     pub cost: Cost,
     /// A unit is `10^-scale`.
     pub scale: u8,
-    /// What gives the count its meaning, each part with its length before it. The max, the texts and the
-    /// position are no part of it, so that an edit of those keeps what was counted.
-    pub identity: Vec<u8>,
+    /// The first half of a SHA-256 over what gives the count its meaning, each part with its length before it.
+    /// The max, the texts and the position are no part of it, so that an edit of those keeps what was counted.
+    pub identity: [u8; 16],
     /// Its own [`QuotaId`], for listings of the table; part of no decision.
     pub label: u32,
 }
@@ -270,6 +270,11 @@ impl PolicySet {
     #[must_use]
     pub const fn all_tools(&self) -> Option<EntryId> {
         self.all_tools
+    }
+
+    /// Every entry, in the order of the document.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
     }
 
     /// The entry of an id of this policy.

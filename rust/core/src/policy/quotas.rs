@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use sha2::{Digest, Sha256};
+
 use super::condition::ArgPath;
 use super::diagnostic::{Code, Diagnostic, Problems, quote};
 use super::limit_form::{CostForm, Kind, LimitForm, Spot};
@@ -257,7 +259,7 @@ pub(super) fn floor_units(number: Decimal, scale: u8) -> Option<u64> {
 }
 
 /// The constant part of what a count's key is a hash of.
-fn identity(form: &LimitForm, scale: u8) -> Vec<u8> {
+fn identity(form: &LimitForm, scale: u8) -> [u8; 16] {
     let scope = match form.scope.value {
         Scope::Grant => "grant",
         Scope::Session => "session",
@@ -281,7 +283,7 @@ fn identity(form: &LimitForm, scale: u8) -> Vec<u8> {
         .as_ref()
         .map(ArgPath::to_string)
         .unwrap_or_default();
-    let mut identity = Vec::new();
+    let mut hash = Sha256::new();
     for part in [
         "1",
         &form.counter,
@@ -291,8 +293,13 @@ fn identity(form: &LimitForm, scale: u8) -> Vec<u8> {
         &scale.to_string(),
         &key,
     ] {
-        identity.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        identity.extend_from_slice(part.as_bytes());
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
     }
+    let mut identity = [0; 16];
+    identity
+        .iter_mut()
+        .zip(hash.finalize())
+        .for_each(|(to, from)| *to = from);
     identity
 }

@@ -231,7 +231,7 @@ fn one_quota_in_several_places() {
 fn what_a_count_means_is_its_identity() {
     let identity = |limit: &str| {
         let policy = load_tool(&format!("{{limits: [{{counter: c, max: 5, {limit}}}]}}"));
-        only_limit(&policy).1.identity.clone()
+        only_limit(&policy).1.identity
     };
     let base = identity("window: minute");
     for same in [

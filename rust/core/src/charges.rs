@@ -1,0 +1,204 @@
+//! From the entries that matched to the quotas that the call would use.
+//!
+//! INVARIANT: a quota is charged once a call, however many places name it; each place tests its own `max`.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use crate::caller::Caller;
+use crate::decision::{Code, ShadowDenial};
+use crate::evaluate::{Entries, Refusal};
+use crate::json::{Kind, Value};
+use crate::limit::{Charge, LimitTable, QuotaKey};
+use crate::policy::condition::{ArgPath, Lookup};
+use crate::policy::{Cost, LimitUse, Mode, PolicySet, Quota, QuotaId};
+
+/// The charges of one call, and the places of the policy that asked for them.
+#[derive(Default)]
+pub struct Charges<'p> {
+    /// What the table is asked to reserve.
+    pub charges: SmallVec<[Charge; 4]>,
+    /// For each charge, its places.
+    pub places: SmallVec<[Places<'p>; 4]>,
+}
+
+/// The places of the policy that limit one quota.
+pub struct Places<'p> {
+    /// The quota's number in its policy.
+    pub id: QuotaId,
+    /// The quota.
+    pub quota: &'p Quota,
+    /// The enforced place with the least `max`.
+    pub enforced: Option<&'p LimitUse>,
+    /// The shadow place with the least `max`.
+    pub shadow: Option<&'p LimitUse>,
+}
+
+impl<'p> Places<'p> {
+    /// The place to speak of: the enforced one, else the shadow one.
+    #[must_use]
+    pub fn place(&self) -> Option<&'p LimitUse> {
+        self.enforced.or(self.shadow)
+    }
+}
+
+/// Who is asking what, for hashing quotas and reading costs.
+pub struct Asking<'a> {
+    /// The policy of the entries.
+    pub policy: &'a PolicySet,
+    /// The table that hashes keys.
+    pub table: &'a LimitTable,
+    /// Whose quotas.
+    pub caller: &'a Caller,
+    /// The arguments.
+    pub root: Option<Value<'a>>,
+    /// Every limit only records.
+    pub all_shadow: bool,
+}
+
+impl<'a> Asking<'a> {
+    /// Collects the charges of all limits of these entries, in the order of the policy.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] with `cost-invalid` or `indeterminate` where an enforced limit cannot read its argument.
+    pub fn collect(
+        &self,
+        entries: &Entries<'a>,
+        shadow: &mut Vec<ShadowDenial>,
+    ) -> Result<Charges<'a>, Refusal> {
+        let mut out = Charges::default();
+        for place in entries.iter().flat_map(|entry| &entry.limits) {
+            let enforce = place.mode == Mode::Enforce && !self.all_shadow;
+            match self.charge(place, enforce, &mut out) {
+                Ok(()) => {}
+                Err(code) if !enforce => {
+                    shadow.push(ShadowDenial {
+                        rule: place.pointer.clone(),
+                        code,
+                    });
+                }
+                Err(code) => return Err(unreadable(self.policy.quota(place.quota), place, code)),
+            }
+        }
+        Ok(out)
+    }
+
+    fn charge(
+        &self,
+        place: &'a LimitUse,
+        enforce: bool,
+        out: &mut Charges<'a>,
+    ) -> Result<(), Code> {
+        let known = out
+            .places
+            .iter()
+            .position(|places| places.id == place.quota);
+        let at = if let Some(at) = known {
+            at
+        } else {
+            let quota = self.policy.quota(place.quota);
+            let charge = Charge {
+                key: self.key(quota)?,
+                algorithm: quota.algorithm,
+                cost: self.cost(quota)?,
+                max: None,
+                shadow_max: None,
+                label: quota.label,
+            };
+            out.charges.push(charge);
+            out.places.push(Places {
+                id: place.quota,
+                quota,
+                enforced: None,
+                shadow: None,
+            });
+            out.charges.len() - 1
+        };
+        if let (Some(charge), Some(places)) = (out.charges.get_mut(at), out.places.get_mut(at)) {
+            let (max, which) = if enforce {
+                (&mut charge.max, &mut places.enforced)
+            } else {
+                (&mut charge.shadow_max, &mut places.shadow)
+            };
+            if max.is_none_or(|max| place.max < max) {
+                *max = Some(place.max);
+                *which = Some(place);
+            }
+        }
+        Ok(())
+    }
+
+    fn cost(&self, quota: &Quota) -> Result<u64, Code> {
+        match &quota.cost {
+            Cost::Units(units) => Ok(*units),
+            Cost::Arg(path) => match path.resolve(self.root) {
+                Lookup::Found(value) => match value.decimal() {
+                    Some(Ok(number)) => number.to_units(quota.scale).map_err(|_| Code::CostInvalid),
+                    _ => Err(Code::CostInvalid),
+                },
+                Lookup::Absent | Lookup::Opaque => Err(Code::CostInvalid),
+            },
+        }
+    }
+
+    /// The identity of the count: what the quota means, and whose it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Indeterminate`] where the argument that the quota goes by cannot be read exactly.
+    pub fn key(&self, quota: &Quota) -> Result<QuotaKey, Code> {
+        let subject = self.caller.subject(quota.scope);
+        match &quota.key {
+            None => Ok(self.table.key(&[subject, &quota.identity])),
+            Some(path) => Ok(self
+                .table
+                .key(&[subject, &quota.identity, &self.key_value(path)?])),
+        }
+    }
+
+    /// An argument's value in one spelling, so that `1`, `1.0` and `1e0` share a quota and `"1"` does not.
+    fn key_value(&self, path: &ArgPath) -> Result<Cow<'a, [u8]>, Code> {
+        let value = match path.resolve(self.root) {
+            Lookup::Absent => return Ok(Cow::Borrowed(b"absent")),
+            Lookup::Opaque => return Err(Code::Indeterminate),
+            Lookup::Found(value) => value,
+        };
+        match value.kind() {
+            Kind::Null => Ok(Cow::Borrowed(b"null")),
+            Kind::Bool if value.boolean() == Some(true) => Ok(Cow::Borrowed(b"true")),
+            Kind::Bool => Ok(Cow::Borrowed(b"false")),
+            Kind::Number => match value.decimal() {
+                Some(Ok(number)) => Ok(Cow::Owned(format!("n{number}").into_bytes())),
+                _ => Err(Code::Indeterminate),
+            },
+            Kind::String => match value.text() {
+                Some(text) => Ok(Cow::Owned([b"s", text.to_cow().as_bytes()].concat())),
+                None => Err(Code::Indeterminate),
+            },
+            Kind::Array | Kind::Object => Err(Code::Indeterminate),
+        }
+    }
+}
+
+fn unreadable(quota: &Quota, place: &LimitUse, code: Code) -> Refusal {
+    let message = match (&place.on_deny, code, &quota.cost) {
+        (Some(text), _, _) => text.clone(),
+        (None, Code::CostInvalid, Cost::Arg(path)) => {
+            format!(
+                "`{path}` must be a number from 0 on, exact, with at most {} decimals: the limit `{}` counts it",
+                quota.scale, quota.counter
+            )
+        }
+        _ => format!(
+            "the argument that the limit `{}` goes by cannot be read exactly",
+            quota.counter
+        ),
+    };
+    Refusal {
+        code,
+        rule: place.pointer.clone(),
+        message,
+    }
+}

@@ -1,0 +1,238 @@
+//! What was decided of one message, and why.
+//!
+//! INVARIANT: a [`Decision`] is complete by itself: everything that a log line, a metric or an answer needs
+//! is in it, so that no later step asks the policy or the table again (either may have moved on).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::decimal::Decimal;
+use crate::limit::Reservation;
+use crate::message::Era;
+use crate::policy::{PolicySet, Quota, QuotaId};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $slug:literal,)*) => {
+        /// Why a message was allowed or refused: slugs that never change their meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code, in the order of the enum.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The kebab slug that users see.
+            #[must_use]
+            pub const fn slug(self) -> &'static str {
+                match self { $(Self::$name => $slug,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Nothing refused it.
+    Allowed = "allowed",
+    /// No entry names the tool and the default is to deny.
+    DefaultDeny = "default-deny",
+    /// The tool is hidden.
+    Hidden = "hidden",
+    /// A rule or an action denies the tool.
+    ToolDenied = "tool-denied",
+    /// A `require` rule does not hold.
+    RequirementUnmet = "requirement-unmet",
+    /// A limit has no room.
+    LimitExceeded = "limit-exceeded",
+    /// A person must approve.
+    ApprovalRequired = "approval-required",
+    /// No entry of `methods` allows the method.
+    MethodDenied = "method-denied",
+    /// The bytes are not one JSON-RPC message as MCP has it.
+    MalformedRequest = "malformed-request",
+    /// A JSON object names a key twice.
+    DuplicateKey = "duplicate-key",
+    /// The HTTP headers say another thing than the body.
+    HeaderMismatch = "header-mismatch",
+    /// An array where the revision has no batches, or a batch with a refused message in it.
+    BatchNotAllowed = "batch-not-allowed",
+    /// More bytes than the bound.
+    BodyTooLarge = "body-too-large",
+    /// Deeper nesting or more keys than the bound.
+    TooDeep = "too-deep",
+    /// A number that a double cannot hold.
+    NumberOutOfRange = "number-out-of-range",
+    /// The argument that a limit counts is not an exact non-negative number of its scale.
+    CostInvalid = "cost-invalid",
+    /// A rule could not be decided on these arguments.
+    Indeterminate = "indeterminate",
+    /// A tool name that could be taken for another one.
+    ToolNameInvalid = "tool-name-invalid",
+    /// The revision has no such method.
+    MethodUnknown = "method-unknown",
+    /// The limit table has no room for another quota.
+    TableFull = "table-full",
+    /// Too many calls raced for one quota.
+    Contended = "contended",
+    /// The limit table cannot be used.
+    StateUnavailable = "state-unavailable",
+    /// A fault of the gateway's own.
+    InternalError = "internal-error",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.slug())
+    }
+}
+
+/// What kind of message was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Has an id and a method.
+    Request,
+    /// Has a method and no id.
+    Notification,
+    /// Answers a request of the server's.
+    Response,
+    /// An array of messages (2025-03-26 only).
+    Batch,
+    /// Not a message.
+    Invalid,
+}
+
+impl Kind {
+    /// The word that users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Notification => "notification",
+            Self::Response => "response",
+            Self::Batch => "batch",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// A limit that applied to the call, in units of its quota.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitReport {
+    /// Which quota of the decision's policy.
+    pub quota: QuotaId,
+    /// Its `max`.
+    pub max: u64,
+    /// What is left of it.
+    pub remaining: u64,
+    /// Nanoseconds until the window ends or all of it is regained.
+    pub reset_ns: u64,
+}
+
+impl LimitReport {
+    /// `max` as the policy's author would write it.
+    #[must_use]
+    pub fn limit(&self, quota: &Quota) -> Decimal {
+        Decimal::from_units(self.max, quota.scale)
+    }
+
+    /// What is left, as the policy's author would write it.
+    #[must_use]
+    pub fn remaining(&self, quota: &Quota) -> Decimal {
+        Decimal::from_units(self.remaining, quota.scale)
+    }
+}
+
+/// A refusal that shadow mode recorded instead of enforcing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowDenial {
+    /// RFC 6901 pointer of the rule.
+    pub rule: String,
+    /// The code it would have refused with.
+    pub code: Code,
+}
+
+/// What was decided of one message.
+#[derive(Debug)]
+pub struct Decision {
+    /// Whether the message may go on.
+    pub allowed: bool,
+    /// Why.
+    pub code: Code,
+    /// RFC 6901 pointer into the policy of what decided.
+    pub rule: Option<String>,
+    /// For the agent; empty when allowed.
+    pub message: String,
+    /// What the message is.
+    pub kind: Kind,
+    /// Stateless (2026-07-28 on) or with a session.
+    pub era: Era,
+    /// The client speaks 2025-11-25 or later, where an unreadable id is left out instead of null.
+    pub omit_unknown_id: bool,
+    /// JSON-RPC code of a message that is refused as malformed; 0 otherwise.
+    pub rpc_code: i32,
+    /// The method, if it could be read.
+    pub method: Option<Cow<'static, str>>,
+    /// Tool or prompt name, resource URI or task id.
+    pub target: Option<String>,
+    /// The id as it was spelt.
+    pub request_id: Option<Box<[u8]>>,
+    /// `params._meta.progressToken` as it was spelt.
+    pub progress_token: Option<Box<[u8]>>,
+    /// The limits that applied; the one that refused first, or the tightest first.
+    pub limits: SmallVec<[LimitReport; 4]>,
+    /// Nanoseconds after which the call is admitted if nobody else takes the room.
+    pub retry_after_ns: Option<u64>,
+    /// What shadow mode recorded.
+    pub shadow: Vec<ShadowDenial>,
+    /// Row of the count grid: which entry of the policy is to be counted.
+    pub label: u32,
+    /// The policy that decided.
+    pub policy: Arc<PolicySet>,
+    /// What was taken from the limits, until it is settled.
+    pub reservation: Option<Reservation>,
+    /// The messages of a batch.
+    pub parts: Vec<Decision>,
+}
+
+impl Decision {
+    /// A refusal of bytes of which nothing else is known yet.
+    #[must_use]
+    pub fn invalid(policy: Arc<PolicySet>, code: Code, rpc_code: i32, message: String) -> Self {
+        Self {
+            allowed: false,
+            code,
+            rule: None,
+            message,
+            kind: Kind::Invalid,
+            era: Era::Legacy,
+            omit_unknown_id: false,
+            rpc_code,
+            method: None,
+            target: None,
+            request_id: None,
+            progress_token: None,
+            limits: SmallVec::new(),
+            retry_after_ns: None,
+            shadow: Vec::new(),
+            label: crate::counts::OTHER,
+            policy,
+            reservation: None,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Whether the message is a `tools/call` request.
+    #[must_use]
+    pub fn is_tool_call(&self) -> bool {
+        self.kind == Kind::Request && self.method.as_deref() == Some("tools/call")
+    }
+
+    /// Milliseconds to wait, rounded up so that waiting as long suffices.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        self.retry_after_ns.map(|ns| ns.div_ceil(1_000_000))
+    }
+}

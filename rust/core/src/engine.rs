@@ -1,0 +1,666 @@
+//! The decision point: bytes in, a [`Decision`] out.
+//!
+//! INVARIANT: [`Engine::decide`] is total. Whatever the bytes, and also when something in here panics, the
+//! answer is a decision, and what could not be decided is a refusal. A refused message has charged nothing.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use smallvec::SmallVec;
+
+use crate::caller::Caller;
+use crate::charges::{Asking, Charges};
+use crate::claims::Claims;
+use crate::counts::{self, Counts, Grid};
+use crate::decision::{Code, Decision, Kind, LimitReport, ShadowDenial};
+use crate::evaluate::{Entries, Evaluation, Refusal, Witness};
+use crate::json::{self, Bounds, FaultKind, Index, Value};
+use crate::limit::{Algorithm, LimitTable, Reading, Release, Reservation, Verdict};
+use crate::message::{self, Era, Message, Shape};
+use crate::policy::{LimitUse, Mode, PolicySet, Quota};
+use crate::time::Nanos;
+
+const PARSE_ERROR: i32 = -32700;
+const INVALID_REQUEST: i32 = -32600;
+
+/// The only revision in which a client may send an array (MCP 2025-03-26, "Batching").
+const BATCH_REVISION: &str = "2025-03-26";
+
+const NOT_RUN: &str = "not run: another message of its array was refused";
+
+/// What an engine is told once.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Decide and record everything, refuse nothing that a rule would refuse.
+    pub shadow: bool,
+    /// Bounds on a message.
+    pub bounds: Bounds,
+    /// Answer a refused `tools/call` with a JSON-RPC error instead of a tool result.
+    pub protocol_denials: bool,
+}
+
+/// How a message that was admitted ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Done,
+    /// The server may have acted: it stays charged.
+    Unknown,
+    /// The server cannot have seen it: what was taken goes back to the windows it came from.
+    NotSent,
+}
+
+struct Installed {
+    policy: Arc<PolicySet>,
+    grid: Arc<Grid>,
+}
+
+/// The decision point of one grant on one server.
+pub struct Engine {
+    installed: ArcSwap<Installed>,
+    table: Arc<LimitTable>,
+    counts: Counts,
+    options: Options,
+}
+
+thread_local! {
+    /// Buffers of the scanner, kept so that a decision allocates none of them.
+    static INDEX: RefCell<Index> = RefCell::default();
+}
+
+/// A refused message on its way to becoming a decision.
+struct Refused {
+    code: Code,
+    rule: Option<String>,
+    message: String,
+    limits: SmallVec<[LimitReport; 4]>,
+    retry_after_ns: Option<u64>,
+}
+
+impl From<Refusal> for Box<Refused> {
+    fn from(refusal: Refusal) -> Self {
+        let rule = (!refusal.rule.is_empty()).then_some(refusal.rule);
+        Self::new(Refused {
+            rule,
+            ..Refused::new(refusal.code, refusal.message)
+        })
+    }
+}
+
+impl Refused {
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            code,
+            rule: None,
+            message,
+            limits: SmallVec::new(),
+            retry_after_ns: None,
+        }
+    }
+}
+
+impl Engine {
+    /// An engine that starts with this policy over this table.
+    #[must_use]
+    pub fn new(policy: Arc<PolicySet>, table: Arc<LimitTable>, options: Options) -> Self {
+        let grid = Arc::new(Grid::new(&policy));
+        let installed = ArcSwap::from_pointee(Installed { policy, grid });
+        Self {
+            installed,
+            table,
+            counts: Counts::default(),
+            options,
+        }
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<PolicySet> {
+        self.installed.load().policy.clone()
+    }
+
+    /// The table that holds the counts.
+    #[must_use]
+    pub fn table(&self) -> &Arc<LimitTable> {
+        &self.table
+    }
+
+    /// What was told once.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Swaps the policy: each decision sees one policy whole, and limits of unchanged meaning keep their
+    /// counts, because these live in the table under a key made of their meaning.
+    pub fn install(&self, policy: Arc<PolicySet>) {
+        let grid = Arc::new(Grid::new(&policy));
+        let old = self.installed.swap(Arc::new(Installed { policy, grid }));
+        self.counts.retire(old.grid.clone());
+    }
+
+    /// (label, code, count) of all decisions so far.
+    #[must_use]
+    pub fn totals(&self) -> Vec<(String, Code, u64)> {
+        self.counts.totals(&self.installed.load().grid)
+    }
+
+    /// The counts that are not by label.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Whether lists must be filtered: the policy hides something, and not only in shadow mode.
+    #[must_use]
+    pub fn filters(&self) -> bool {
+        let installed = self.installed.load();
+        installed.policy.hides_anything()
+            && !self.options.shadow
+            && installed.policy.mode() == Mode::Enforce
+    }
+
+    /// Decides one message on the very bytes that will be forwarded. `claims` are the HTTP headers that
+    /// mirror the body, `None` on stdio.
+    pub fn decide(
+        &self,
+        caller: &Caller,
+        body: &[u8],
+        claims: Option<&Claims<'_>>,
+        now: Nanos,
+    ) -> Decision {
+        let installed = self.installed.load();
+        let deciding = Deciding {
+            engine: self,
+            policy: &installed.policy,
+            caller,
+            claims,
+            now,
+            witness: None,
+        };
+        let decision =
+            catch_unwind(AssertUnwindSafe(|| deciding.body(body))).unwrap_or_else(|_| {
+                let message = "the gateway could not decide this message".to_owned();
+                Decision::invalid(
+                    installed.policy.clone(),
+                    Code::InternalError,
+                    -32603,
+                    message,
+                )
+            });
+        counts::record(&installed.grid, &self.counts, &decision);
+        decision
+    }
+
+    /// Decides without charging anything, telling `witness` each step.
+    pub fn rehearse(
+        &self,
+        caller: &Caller,
+        body: &[u8],
+        now: Nanos,
+        witness: &mut dyn Rehearsal,
+    ) -> Decision {
+        let installed = self.installed.load();
+        let policy = &installed.policy;
+        Deciding {
+            engine: self,
+            policy,
+            caller,
+            claims: None,
+            now,
+            witness: Some(witness),
+        }
+        .body(body)
+    }
+
+    /// Ends what a decision reserved. Once: the reservation is moved in.
+    pub fn settle(&self, reservation: Reservation, outcome: Outcome, now: Nanos) {
+        let how = if outcome == Outcome::NotSent {
+            Release::GiveBack
+        } else {
+            Release::Finish
+        };
+        self.table.release(reservation, how, now);
+    }
+}
+
+/// Watches a rehearsal: rules as they are evaluated, then each limit and what it has left.
+pub trait Rehearsal: Witness {
+    /// A limit would be charged.
+    fn limit(&mut self, place: &LimitUse, quota: &Quota, reading: &Reading);
+    /// The same object as a witness of rules.
+    fn as_witness(&mut self) -> &mut dyn Witness;
+}
+
+/// One call of `decide`: what all its steps look at.
+struct Deciding<'d> {
+    engine: &'d Engine,
+    policy: &'d Arc<PolicySet>,
+    caller: &'d Caller,
+    claims: Option<&'d Claims<'d>>,
+    now: Nanos,
+    witness: Option<&'d mut dyn Rehearsal>,
+}
+
+impl Deciding<'_> {
+    fn body(mut self, body: &[u8]) -> Decision {
+        // Re-entered only if a destructor decides while we decide: then new buffers.
+        INDEX.with(|cell| match cell.try_borrow_mut() {
+            Ok(mut index) => self.scan(&mut index, body),
+            Err(_) => self.scan(&mut Index::default(), body),
+        })
+    }
+
+    fn scan(&mut self, index: &mut Index, body: &[u8]) -> Decision {
+        let policy = self.policy.clone();
+        let mut decision = if let Some(header) = self.claims.and_then(|claims| claims.repeated) {
+            let (code, rpc_code) = if header.starts_with("mcp-") {
+                (Code::HeaderMismatch, -32020)
+            } else {
+                (Code::MalformedRequest, INVALID_REQUEST)
+            };
+            Decision::invalid(
+                policy,
+                code,
+                rpc_code,
+                format!("the header `{header}` comes twice"),
+            )
+        } else {
+            match index.scan(body, &self.engine.options.bounds) {
+                Ok(value) if value.kind() == json::Kind::Array => self.batch(value),
+                Ok(value) => self.message(value, self.claims),
+                Err(fault) => {
+                    let (code, rpc_code) = match fault.kind {
+                        FaultKind::DuplicateKey => (Code::DuplicateKey, INVALID_REQUEST),
+                        FaultKind::TooDeep | FaultKind::TooManyKeys => {
+                            (Code::TooDeep, INVALID_REQUEST)
+                        }
+                        FaultKind::TooLarge => (Code::BodyTooLarge, INVALID_REQUEST),
+                        FaultKind::NumberOutOfRange => (Code::NumberOutOfRange, INVALID_REQUEST),
+                        FaultKind::Malformed => (Code::MalformedRequest, PARSE_ERROR),
+                    };
+                    Decision::invalid(policy, code, rpc_code, fault.to_string())
+                }
+            }
+        };
+        decision.omit_unknown_id = self.claims.is_some_and(Claims::recent);
+        decision
+    }
+
+    /// An array is admitted whole or not at all: every message of it is decided, and if one is refused,
+    /// what the others took is given back.
+    fn batch(&mut self, array: Value<'_>) -> Decision {
+        let refuse = |policy: &Arc<PolicySet>, message: &str| {
+            Decision::invalid(
+                policy.clone(),
+                Code::BatchNotAllowed,
+                INVALID_REQUEST,
+                message.to_owned(),
+            )
+        };
+        if self.caller.revision() != Some(BATCH_REVISION) {
+            return refuse(
+                self.policy,
+                "an array of messages is not allowed in this revision",
+            );
+        }
+        if array.is_empty() {
+            return refuse(self.policy, "an empty array is not a message");
+        }
+        let mut parts: Vec<Decision> = Vec::with_capacity(array.len());
+        for element in array.elements() {
+            let mut part = self.message(element, None);
+            if part.allowed
+                && (part.method.as_deref() == Some("initialize") || part.era == Era::Modern)
+            {
+                self.give_back(&mut part);
+                part = refuse(self.policy, "this message may not be part of an array");
+            }
+            let refused = !part.allowed;
+            parts.push(part);
+            if refused {
+                break;
+            }
+        }
+        let mut whole = match parts.last() {
+            Some(last) if !last.allowed => {
+                let (code, rpc_code) = (last.code, last.rpc_code);
+                let message = last.message.clone();
+                for part in &mut parts {
+                    self.give_back(part);
+                }
+                let rest = array
+                    .elements()
+                    .skip(parts.len())
+                    .map(|element| self.unread(element));
+                parts.extend(rest.collect::<Vec<_>>());
+                Decision::invalid(self.policy.clone(), code, rpc_code, message)
+            }
+            _ => {
+                let mut whole =
+                    Decision::invalid(self.policy.clone(), Code::Allowed, 0, String::new());
+                whole.allowed = true;
+                whole
+            }
+        };
+        whole.kind = Kind::Batch;
+        whole.parts = parts;
+        whole
+    }
+
+    /// A message of a batch that is not looked at any more, because an earlier one was refused.
+    fn unread(&self, element: Value<'_>) -> Decision {
+        let message = NOT_RUN.to_owned();
+        let mut decision =
+            Decision::invalid(self.policy.clone(), Code::BatchNotAllowed, 0, message);
+        if let Ok(message) = message::read(element) {
+            describe(&mut decision, &message);
+        }
+        decision
+    }
+
+    fn give_back(&self, part: &mut Decision) {
+        if let Some(reservation) = part.reservation.take() {
+            self.engine
+                .table
+                .release(reservation, Release::GiveBack, self.now);
+        }
+        if part.allowed {
+            part.allowed = false;
+            part.code = Code::BatchNotAllowed;
+            part.limits.clear();
+            part.message = NOT_RUN.into();
+        }
+    }
+
+    fn message(&mut self, value: Value<'_>, claims: Option<&Claims<'_>>) -> Decision {
+        let policy = self.policy.clone();
+        let message = match message::read(value) {
+            Ok(message) => message,
+            Err(reject) => {
+                let mut decision = Decision::invalid(
+                    policy,
+                    Code::MalformedRequest,
+                    reject.rpc_code,
+                    reject.reason.to_owned(),
+                );
+                decision.era = reject.era;
+                decision.request_id = reject.id.map(Box::from);
+                return decision;
+            }
+        };
+        let mut decision = Decision::invalid(policy, Code::Allowed, 0, String::new());
+        describe(&mut decision, &message);
+        if let Some(Err(disagreement)) = claims.map(|claims| claims.check(&message)) {
+            decision.code = Code::HeaderMismatch;
+            decision.rpc_code = disagreement.rpc_code;
+            decision.message = disagreement.reason;
+            return decision;
+        }
+        match self.decide(&message, &mut decision) {
+            Ok(()) => decision.allowed = true,
+            Err(refused) => {
+                decision.code = refused.code;
+                decision.rule = refused.rule;
+                decision.message = refused.message;
+                decision.limits = refused.limits;
+                decision.retry_after_ns = refused.retry_after_ns;
+            }
+        }
+        decision
+    }
+
+    fn decide(
+        &mut self,
+        message: &Message<'_>,
+        decision: &mut Decision,
+    ) -> Result<(), Box<Refused>> {
+        let policy: &PolicySet = self.policy;
+        let all_shadow = self.engine.options.shadow;
+        let is_call = decision.is_tool_call();
+        let root = if matches!(
+            decision.method.as_deref(),
+            Some("tools/call" | "prompts/get")
+        ) {
+            message.arguments
+        } else {
+            message.params
+        };
+        let witness = self.witness.as_deref_mut().map(Rehearsal::as_witness);
+        let mut evaluation = Evaluation {
+            policy,
+            all_shadow,
+            shadow: Vec::new(),
+            witness,
+        };
+        let matched = if is_call {
+            let name = message
+                .target
+                .as_ref()
+                .map(|text| text.to_cow())
+                .unwrap_or_default();
+            evaluation.tool(&name, root)
+        } else {
+            evaluation.method(message, self.caller.revision(), root)
+        };
+        decision.shadow = evaluation.shadow;
+        let entries = matched?;
+        decision.label = label(&entries, is_call, policy);
+        let asking = Asking {
+            policy,
+            table: &self.engine.table,
+            caller: self.caller,
+            root,
+            all_shadow,
+        };
+        let charges = asking.collect(&entries, &mut decision.shadow)?;
+        if charges.charges.is_empty() {
+            return Ok(());
+        }
+        self.reserve(&charges, decision)
+    }
+
+    fn reserve(
+        &mut self,
+        charges: &Charges<'_>,
+        decision: &mut Decision,
+    ) -> Result<(), Box<Refused>> {
+        let table = &self.engine.table;
+        let mut readings: SmallVec<[Reading; 4]> = SmallVec::new();
+        let verdict = match self.witness.as_deref_mut() {
+            None => table.reserve(&charges.charges, self.now, &mut readings),
+            Some(witness) => {
+                readings.extend(
+                    charges
+                        .charges
+                        .iter()
+                        .map(|charge| table.peek(charge, self.now).unwrap_or_default()),
+                );
+                tell(witness, charges, &readings);
+                if readings.iter().any(|reading| reading.refused) {
+                    Verdict::Refused
+                } else {
+                    Verdict::Admitted(Reservation::default())
+                }
+            }
+        };
+        for (places, reading) in charges.places.iter().zip(&readings) {
+            if let (true, Some(place)) = (reading.shadow_refused, places.shadow) {
+                let rule = place.pointer.clone();
+                decision.shadow.push(ShadowDenial {
+                    rule,
+                    code: Code::LimitExceeded,
+                });
+            }
+        }
+        match verdict {
+            Verdict::Admitted(reservation) => {
+                decision.reservation = Some(reservation);
+                decision.limits = enforced(charges, &readings)
+                    .map(|(_, _, report)| report)
+                    .collect();
+                decision.limits.sort_by_key(|report| report.remaining);
+                Ok(())
+            }
+            Verdict::Refused => Err(Box::new(refused(charges, &readings))),
+            Verdict::TableFull => Err(unavailable(
+                Code::TableFull,
+                "there is no room for another quota at present; try again later",
+            )),
+            Verdict::Contended => Err(unavailable(
+                Code::Contended,
+                "too many calls for one quota at the same moment; try again",
+            )),
+            Verdict::Unavailable => Err(unavailable(
+                Code::StateUnavailable,
+                "the limits cannot be counted at present; nothing is let through",
+            )),
+        }
+    }
+}
+
+fn tell(witness: &mut dyn Rehearsal, charges: &Charges<'_>, readings: &[Reading]) {
+    for (places, reading) in charges.places.iter().zip(readings) {
+        if let Some(place) = places.place() {
+            witness.limit(place, places.quota, reading);
+        }
+    }
+}
+
+/// Copies what the message says of itself into its decision.
+fn describe(decision: &mut Decision, message: &Message<'_>) {
+    decision.kind = match message.shape {
+        Shape::Request => Kind::Request,
+        Shape::Notification => Kind::Notification,
+        Shape::Response => Kind::Response,
+    };
+    decision.era = message.era;
+    decision.request_id = message.id.map(Box::from);
+    decision.method = message.method.as_ref().map(|text| {
+        let method = text.to_cow();
+        match message::canonical(&method) {
+            Some(known) => Cow::Borrowed(known),
+            None => Cow::Owned(method.into_owned()),
+        }
+    });
+    decision.target = message
+        .target
+        .as_ref()
+        .map(|text| text.to_cow().into_owned());
+    decision.progress_token = message
+        .meta
+        .and_then(|meta| meta.get("progressToken"))
+        .map(|token| Box::from(token.raw()));
+    decision.label = if decision.is_tool_call() {
+        counts::OTHER
+    } else {
+        counts::NO_TOOL
+    };
+}
+
+/// The row to count in: the entry that names the tool, not `all_tools`.
+fn label(entries: &Entries<'_>, is_call: bool, policy: &PolicySet) -> u32 {
+    let all_tools = policy.all_tools().map(|id| policy.entry(id).label);
+    let own = entries
+        .iter()
+        .map(|entry| entry.label)
+        .find(|label| Some(*label) != all_tools);
+    match (is_call, own) {
+        (true, Some(label)) => Grid::row(label),
+        (true, None) => counts::OTHER,
+        (false, _) => counts::NO_TOOL,
+    }
+}
+
+fn unavailable(code: Code, message: &str) -> Box<Refused> {
+    Box::new(Refused::new(code, message))
+}
+
+/// The enforced limits of a call: place, reading, and the report of it.
+fn enforced<'c, 'p>(
+    charges: &'c Charges<'p>,
+    readings: &'c [Reading],
+) -> impl Iterator<Item = (&'p LimitUse, &'c Reading, LimitReport)> {
+    charges
+        .places
+        .iter()
+        .zip(readings)
+        .filter_map(|(places, reading)| {
+            let place = places.enforced?;
+            let Reading {
+                remaining,
+                reset_ns,
+                ..
+            } = *reading;
+            Some((
+                place,
+                reading,
+                LimitReport {
+                    quota: places.id,
+                    max: place.max,
+                    remaining,
+                    reset_ns,
+                },
+            ))
+        })
+}
+
+/// The refusal: the first limit in the order of the policy speaks, and the wait is the longest of all, since
+/// the call is admitted only when every limit has room.
+fn refused(charges: &Charges<'_>, readings: &[Reading]) -> Refused {
+    let refusing = || enforced(charges, readings).filter(|(_, reading, _)| reading.refused);
+    let wait = refusing().try_fold(0_u64, |most, (_, reading, _)| {
+        Some(most.max(reading.wait_ns?))
+    });
+    let mut refusal = Refused::new(Code::LimitExceeded, "a limit has no room");
+    refusal.limits = refusing().map(|(_, _, report)| report).collect();
+    refusal.retry_after_ns = wait;
+    if let Some((place, reading, report)) = refusing().next() {
+        if let Some(places) = charges
+            .places
+            .iter()
+            .find(|places| places.id == report.quota)
+        {
+            refusal.rule = Some(place.pointer.clone());
+            refusal.message = limit_message(places.quota, place, &report, reading, wait);
+        }
+    }
+    refusal
+}
+
+fn limit_message(
+    quota: &Quota,
+    place: &LimitUse,
+    report: &LimitReport,
+    reading: &Reading,
+    wait: Option<u64>,
+) -> String {
+    let limit = report.limit(quota);
+    let what = match (&place.on_deny, quota.algorithm) {
+        (Some(text), _) => text.trim_end_matches('.').to_owned(),
+        (None, Algorithm::Concurrency) => {
+            format!("`{}` allows {limit} at the same time", quota.counter)
+        }
+        (None, _) => format!(
+            "`{}` allows {limit} per {}",
+            quota.counter, quota.window_text
+        ),
+    };
+    let when = match (wait, quota.algorithm) {
+        (Some(ns), _) => format!("try again in {}", seconds(ns)),
+        (None, Algorithm::Concurrency) => "try again when a running call has ended".to_owned(),
+        (None, _) if reading.wait_ns.is_none() => "this call alone costs more than that".to_owned(),
+        (None, _) => "try again later".to_owned(),
+    };
+    format!("{what}; {when}")
+}
+
+/// Nanoseconds as seconds for people, rounded up to a tenth.
+fn seconds(ns: u64) -> String {
+    let tenths = ns.div_ceil(Nanos::SECOND / 10);
+    format!("{}.{} s", tenths / 10, tenths % 10)
+}

@@ -1,0 +1,142 @@
+//! Takes hidden tools out of a server's messages.
+//!
+//! INVARIANT: structure decides, not ids or methods: any `tools` array in a result or in params, on any
+//! stream, loses its hidden entries; every other byte stays as the server sent it, except that a filtered
+//! list is nobody else's (`cacheScope` becomes `private`, MCP 2026-07-28 "Caching"). A message that cannot be
+//! read exactly while it might hold a list is not passed on.
+
+use std::ops::Range;
+
+use crate::json::{Bounds, Fault, Index, Kind, Value};
+use crate::policy::PolicySet;
+
+/// Bounds on a server's message that must be filtered: wider than a client's, since schemas nest.
+pub const BOUNDS: Bounds = Bounds {
+    max_bytes: 16 << 20,
+    max_depth: 256,
+    max_keys: 2_000_000,
+};
+
+/// The message without hidden tools, or `None` where nothing had to change.
+///
+/// # Errors
+///
+/// The scanner's [`Fault`] where the message might hold a list and cannot be read exactly.
+pub fn filter(policy: &PolicySet, body: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    if !may_hold_tools(body) {
+        return Ok(None);
+    }
+    let mut index = Index::default();
+    let message = index.scan(body, &BOUNDS)?;
+    let mut cuts = Vec::new();
+    match message.kind() {
+        Kind::Array => message
+            .elements()
+            .for_each(|one| filter_one(policy, one, &mut cuts)),
+        _ => filter_one(policy, message, &mut cuts),
+    }
+    if cuts.is_empty() {
+        return Ok(None);
+    }
+    cuts.sort_by_key(|cut| cut.range.start);
+    let mut out = Vec::with_capacity(body.len());
+    let mut at = 0;
+    for cut in cuts {
+        out.extend_from_slice(body.get(at..cut.range.start).unwrap_or_default());
+        out.extend_from_slice(cut.with);
+        at = cut.range.end;
+    }
+    out.extend_from_slice(body.get(at..).unwrap_or_default());
+    Ok(Some(out))
+}
+
+struct Cut {
+    range: Range<usize>,
+    with: &'static [u8],
+}
+
+/// Whether any reader could find a `tools` key in these bytes: spelt plainly in any case, possibly with
+/// escapes, or in an encoding other than UTF-8 (which has NUL bytes between ASCII letters).
+fn may_hold_tools(body: &[u8]) -> bool {
+    body.windows(5)
+        .any(|window| window.eq_ignore_ascii_case(b"tools"))
+        || body.windows(4).any(|window| window == b"\\u00")
+        || body.contains(&0)
+}
+
+fn filter_one(policy: &PolicySet, message: Value<'_>, cuts: &mut Vec<Cut>) {
+    if message.kind() != Kind::Object {
+        return;
+    }
+    for (key, part) in message.members() {
+        let key = key.to_cow();
+        if part.kind() == Kind::Object
+            && (key.eq_ignore_ascii_case("result") || key.eq_ignore_ascii_case("params"))
+        {
+            filter_part(policy, part, cuts);
+        }
+    }
+}
+
+fn filter_part(policy: &PolicySet, part: Value<'_>, cuts: &mut Vec<Cut>) {
+    let mut lists = part.members().filter(|(key, value)| {
+        value.kind() == Kind::Array && key.to_cow().eq_ignore_ascii_case("tools")
+    });
+    let mut filtered = false;
+    for (_, list) in lists.by_ref() {
+        filtered = true;
+        filter_tools(policy, list, cuts);
+    }
+    if !filtered {
+        return;
+    }
+    for (key, scope) in part.members() {
+        if key.eq_str("cacheScope") && scope.text().is_none_or(|text| !text.eq_str("private")) {
+            cuts.push(Cut {
+                range: scope.start()..scope.end(),
+                with: b"\"private\"",
+            });
+        }
+    }
+}
+
+/// Cuts runs of hidden entries, each with one comma: the one after it, or, at the end of the list, the one
+/// before it.
+fn filter_tools(policy: &PolicySet, list: Value<'_>, cuts: &mut Vec<Cut>) {
+    let entries: Vec<(Range<usize>, bool)> = list
+        .elements()
+        .map(|tool| (tool.start()..tool.end(), is_hidden(policy, tool)))
+        .collect();
+    let mut last_kept_end = None;
+    let mut run_start = None;
+    for (range, hidden) in &entries {
+        match (hidden, run_start) {
+            (true, None) => run_start = Some(range.start),
+            (false, Some(start)) => {
+                cuts.push(Cut {
+                    range: start..range.start,
+                    with: b"",
+                });
+                run_start = None;
+            }
+            _ => {}
+        }
+        if !hidden {
+            last_kept_end = Some(range.end);
+        }
+    }
+    if let (Some(start), Some((last, _))) = (run_start, entries.last()) {
+        cuts.push(Cut {
+            range: last_kept_end.unwrap_or(start)..last.end,
+            with: b"",
+        });
+    }
+}
+
+/// Whether the entry must go. One without a readable name must: nothing can be decided about it.
+fn is_hidden(policy: &PolicySet, tool: Value<'_>) -> bool {
+    match tool.get("name").and_then(Value::text) {
+        Some(name) => policy.hidden(&name.to_cow()).is_some(),
+        None => true,
+    }
+}

@@ -1,0 +1,246 @@
+//! A decision for Python: a frozen view of the core's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use gateway_core::decimal::Decimal;
+use gateway_core::decision::{Decision as Core, LimitReport};
+use gateway_core::denial;
+use gateway_core::engine::{Engine, Outcome};
+use gateway_core::limit::Reservation;
+use gateway_core::message::Era;
+use gateway_core::policy::Quota;
+use smallvec::SmallVec;
+
+use crate::clock;
+
+/// What was decided of one message, and the reservation that goes with it.
+#[pyclass(frozen, module = "gateway._core")]
+pub struct Decision {
+    core: Core,
+    reserved: Mutex<SmallVec<[Reservation; 1]>>,
+    engine: Arc<Engine>,
+}
+
+type Fields<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>;
+type Answer<'py> = (u16, Fields<'py>, Bound<'py, PyBytes>);
+
+impl Decision {
+    /// Takes the reservations out of the core's decision, so that they are settled once.
+    pub fn new(mut core: Core, engine: Arc<Engine>) -> Self {
+        let mut reserved: SmallVec<[Reservation; 1]> =
+            core.reservation.take().into_iter().collect();
+        reserved.extend(
+            core.parts
+                .iter_mut()
+                .filter_map(|part| part.reservation.take()),
+        );
+        Self {
+            core,
+            reserved: Mutex::new(reserved),
+            engine,
+        }
+    }
+
+    /// Ends what is still reserved.
+    pub fn settle(&self, outcome: Outcome, now_ns: Option<u64>) {
+        let reserved =
+            std::mem::take(&mut *self.reserved.lock().unwrap_or_else(PoisonError::into_inner));
+        if reserved.is_empty() {
+            return;
+        }
+        let now = clock::now(now_ns);
+        for reservation in reserved {
+            self.engine.settle(reservation, outcome, now);
+        }
+    }
+
+    fn report(&self) -> Option<(&LimitReport, &Quota)> {
+        self.core
+            .limits
+            .first()
+            .map(|report| (report, self.core.policy.quota(report.quota)))
+    }
+}
+
+impl Drop for Decision {
+    /// Dropped unsettled: it stays charged, but it is no longer running.
+    fn drop(&mut self) {
+        self.settle(Outcome::Unknown, None);
+    }
+}
+
+fn number(py: Python<'_>, value: Decimal) -> PyResult<Py<PyAny>> {
+    let text = value.to_string();
+    match text.parse::<u64>() {
+        Ok(whole) => whole.into_py_any(py),
+        Err(_) => text.parse::<f64>().unwrap_or(f64::NAN).into_py_any(py),
+    }
+}
+
+fn fields<'py>(py: Python<'py>, headers: Vec<(&'static str, String)>) -> Fields<'py> {
+    headers
+        .into_iter()
+        .map(|(name, value)| {
+            (
+                PyBytes::new(py, name.as_bytes()),
+                PyBytes::new(py, value.as_bytes()),
+            )
+        })
+        .collect()
+}
+
+fn answer(py: Python<'_>, answer: denial::Answer) -> Answer<'_> {
+    (
+        answer.status,
+        fields(py, answer.headers),
+        PyBytes::new(py, answer.body.as_bytes()),
+    )
+}
+
+#[pymethods]
+impl Decision {
+    #[getter]
+    fn allowed(&self) -> bool {
+        self.core.allowed
+    }
+
+    #[getter]
+    fn code(&self) -> &'static str {
+        self.core.code.slug()
+    }
+
+    #[getter]
+    fn rule(&self) -> Option<&str> {
+        self.core.rule.as_deref()
+    }
+
+    #[getter]
+    fn message(&self) -> &str {
+        &self.core.message
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.core.kind.name()
+    }
+
+    #[getter]
+    fn modern(&self) -> bool {
+        self.core.era == Era::Modern
+    }
+
+    #[getter]
+    fn method(&self) -> Option<&str> {
+        self.core.method.as_deref()
+    }
+
+    #[getter]
+    fn target(&self) -> Option<&str> {
+        self.core.target.as_deref()
+    }
+
+    #[getter]
+    fn request_id<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.core
+            .request_id
+            .as_deref()
+            .map(|id| PyBytes::new(py, id))
+    }
+
+    #[getter]
+    fn progress_token<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.core
+            .progress_token
+            .as_deref()
+            .map(|token| PyBytes::new(py, token))
+    }
+
+    #[getter]
+    fn counter(&self) -> Option<&str> {
+        self.report().map(|(_, quota)| quota.counter.as_str())
+    }
+
+    #[getter]
+    fn limit(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.report()
+            .map(|(report, quota)| number(py, report.limit(quota)))
+            .transpose()
+    }
+
+    #[getter]
+    fn window(&self) -> Option<&str> {
+        self.report()
+            .map(|(_, quota)| quota.window_text.as_str())
+            .filter(|text| !text.is_empty())
+    }
+
+    #[getter]
+    fn remaining(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.report()
+            .map(|(report, quota)| number(py, report.remaining(quota)))
+            .transpose()
+    }
+
+    #[getter]
+    fn retry_after_ms(&self) -> Option<u64> {
+        self.core.retry_after_ms()
+    }
+
+    #[getter]
+    fn shadowed(&self) -> bool {
+        self.core.allowed && !self.core.shadow.is_empty()
+    }
+
+    #[getter]
+    fn shadow(&self) -> Vec<(&str, &'static str)> {
+        self.core
+            .shadow
+            .iter()
+            .map(|denial| (denial.rule.as_str(), denial.code.slug()))
+            .collect()
+    }
+
+    #[getter]
+    fn policy(&self) -> &str {
+        self.core.policy.digest()
+    }
+
+    fn limit_headers<'py>(&self, py: Python<'py>) -> Fields<'py> {
+        fields(py, denial::limit_headers(&self.core))
+    }
+
+    fn answer<'py>(&self, py: Python<'py>) -> PyResult<Answer<'py>> {
+        if self.core.allowed {
+            return Err(PyValueError::new_err("an allowed message has no refusal"));
+        }
+        Ok(answer(
+            py,
+            denial::answer(&self.core, self.engine.options().protocol_denials),
+        ))
+    }
+
+    #[pyo3(signature = (code, message, *, status))]
+    fn fault<'py>(&self, py: Python<'py>, code: &str, message: &str, status: u16) -> Answer<'py> {
+        answer(py, denial::fault(&self.core, code, message, status))
+    }
+
+    fn __repr__(&self) -> String {
+        let Core {
+            code,
+            method,
+            target,
+            ..
+        } = &self.core;
+        let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+        format!(
+            "<Decision {code} {} {}>",
+            or_dash(method.as_deref()),
+            or_dash(target.as_deref())
+        )
+    }
+}

@@ -1,0 +1,233 @@
+//! The engine for Python: one crossing per request.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PySequence};
+use smallvec::SmallVec;
+
+use gateway_core::caller::Caller as CoreCaller;
+use gateway_core::claims::Claims;
+use gateway_core::engine::{Engine as CoreEngine, Options, Outcome};
+use gateway_core::json::Bounds;
+use gateway_core::{explain, listing, usage};
+
+use crate::clock;
+use crate::decision::Decision;
+use crate::limits::LimitTable;
+use crate::policy::PolicySet;
+
+/// Who asks, through which server and session.
+#[pyclass(frozen, eq, hash, module = "gateway._core")]
+#[derive(PartialEq, Eq, Hash)]
+pub struct Caller(CoreCaller);
+
+#[pymethods]
+impl Caller {
+    #[new]
+    #[pyo3(signature = (grant, *, server, session = None, revision = None))]
+    fn new(
+        grant: String,
+        server: String,
+        session: Option<String>,
+        revision: Option<String>,
+    ) -> Self {
+        Self(CoreCaller::new(grant, server, session, revision))
+    }
+
+    #[getter]
+    fn grant(&self) -> &str {
+        self.0.grant()
+    }
+
+    #[getter]
+    fn server(&self) -> &str {
+        self.0.server()
+    }
+
+    #[getter]
+    fn session(&self) -> Option<&str> {
+        self.0.session()
+    }
+
+    #[getter]
+    fn revision(&self) -> Option<&str> {
+        self.0.revision()
+    }
+}
+
+/// The decision point of one grant on one server.
+#[pyclass(frozen, module = "gateway._core")]
+pub struct Engine(Arc<CoreEngine>);
+
+type Field<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+
+fn collect<'py>(headers: &Bound<'py, PySequence>) -> PyResult<SmallVec<[Field<'py>; 24]>> {
+    let mut fields = SmallVec::new();
+    for item in headers.try_iter()? {
+        fields.push(item?.extract::<Field<'py>>()?);
+    }
+    Ok(fields)
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (
+        policies, table, *, shadow = false, max_body_bytes = 1 << 20, max_depth = 64, denials = "result"
+    ))]
+    fn new(
+        policies: &PolicySet,
+        table: &LimitTable,
+        shadow: bool,
+        max_body_bytes: usize,
+        max_depth: usize,
+        denials: &str,
+    ) -> PyResult<Self> {
+        let protocol_denials = match denials {
+            "result" => false,
+            "protocol" => true,
+            _ => return Err(PyValueError::new_err("denials is `result` or `protocol`")),
+        };
+        let bounds = Bounds {
+            max_bytes: max_body_bytes,
+            max_depth,
+            ..Bounds::default()
+        };
+        let options = Options {
+            shadow,
+            bounds,
+            protocol_denials,
+        };
+        Ok(Self(Arc::new(CoreEngine::new(
+            policies.0.clone(),
+            table.0.clone(),
+            options,
+        ))))
+    }
+
+    #[getter]
+    fn policies(&self) -> PolicySet {
+        PolicySet(self.0.policy())
+    }
+
+    #[getter]
+    fn filters(&self) -> bool {
+        self.0.filters()
+    }
+
+    fn install(&self, policies: &PolicySet) {
+        self.0.install(policies.0.clone());
+    }
+
+    #[pyo3(signature = (caller, body, headers = None, *, now_ns = None))]
+    fn decide(
+        &self,
+        caller: &Caller,
+        body: &Bound<'_, PyBytes>,
+        headers: Option<Bound<'_, PySequence>>,
+        now_ns: Option<u64>,
+    ) -> PyResult<Decision> {
+        let fields = headers.as_ref().map(collect).transpose()?;
+        let claims = fields.as_ref().map(|fields| {
+            Claims::read(
+                fields
+                    .iter()
+                    .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+            )
+        });
+        let started = clock::boottime_ns();
+        let core = self.0.decide(
+            &caller.0,
+            body.as_bytes(),
+            claims.as_ref(),
+            clock::now(now_ns),
+        );
+        self.0
+            .counts()
+            .observe(clock::boottime_ns().saturating_sub(started));
+        Ok(Decision::new(core, self.0.clone()))
+    }
+
+    #[pyo3(signature = (decision, outcome, *, now_ns = None))]
+    #[expect(
+        clippy::unused_self,
+        reason = "a decision knows its engine; the caller need not"
+    )]
+    fn settle(&self, decision: &Decision, outcome: &str, now_ns: Option<u64>) -> PyResult<()> {
+        let outcome = match outcome {
+            "done" => Outcome::Done,
+            "unknown" => Outcome::Unknown,
+            "not-sent" => Outcome::NotSent,
+            _ => {
+                return Err(PyValueError::new_err(
+                    "outcome is `done`, `unknown` or `not-sent`",
+                ));
+            }
+        };
+        decision.settle(outcome, now_ns);
+        Ok(())
+    }
+
+    fn filter_list<'py>(
+        &self,
+        py: Python<'py>,
+        caller: &Caller,
+        body: Bound<'py, PyBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let _ = caller;
+        if !self.0.filters() {
+            return Ok(body);
+        }
+        match listing::filter(&self.0.policy(), body.as_bytes()) {
+            Ok(None) => Ok(body),
+            Ok(Some(filtered)) => Ok(PyBytes::new(py, &filtered)),
+            Err(fault) => Err(PyValueError::new_err(fault.to_string())),
+        }
+    }
+
+    #[pyo3(signature = (caller, body, *, now_ns = None))]
+    fn explain(&self, caller: &Caller, body: &[u8], now_ns: Option<u64>) -> String {
+        explain::explain(&self.0, &caller.0, body, clock::now(now_ns))
+    }
+
+    fn counters(&self) -> Vec<(String, &'static str, &'static str, u64)> {
+        let effect = |slug| if slug == "allowed" { "allow" } else { "deny" };
+        let totals = self.0.totals().into_iter();
+        totals
+            .map(|(label, code, count)| (label, effect(code.slug()), code.slug(), count))
+            .collect()
+    }
+
+    fn shadow_counters(&self) -> Vec<(String, u64)> {
+        self.0.counts().shadow_totals()
+    }
+
+    #[pyo3(signature = (caller, *, now_ns = None))]
+    fn usage<'py>(
+        &self,
+        py: Python<'py>,
+        caller: &Caller,
+        now_ns: Option<u64>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for usage in usage::usage(&self.0, &caller.0, clock::now(now_ns)) {
+            let row = PyDict::new(py);
+            row.set_item("rule", usage.rule)?;
+            row.set_item("counter", usage.counter)?;
+            row.set_item("window", usage.window)?;
+            row.set_item("scope", usage.scope)?;
+            row.set_item("max", usage.max)?;
+            row.set_item("used", usage.used)?;
+            row.set_item("remaining", usage.remaining)?;
+            row.set_item("reset_ms", usage.reset_ms)?;
+            list.append(row)?;
+        }
+        Ok(list)
+    }
+
+    fn decide_histogram(&self) -> (Vec<u64>, u64, u64) {
+        self.0.counts().durations()
+    }
+}

@@ -1,0 +1,62 @@
+//! `gateway._core`: the decision core for Python. Conversions only; the one thing it adds is the clock.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands arguments over by value"
+)]
+
+mod clock;
+mod decision;
+mod engine;
+mod errors;
+mod limits;
+mod policy;
+
+/// The decision core.
+#[pyo3::pymodule(gil_used = false)]
+mod _core {
+    use pyo3::prelude::*;
+    use pyo3::types::PyDict;
+
+    #[pymodule_export]
+    use crate::decision::Decision;
+    #[pymodule_export]
+    use crate::engine::{Caller, Engine};
+    #[pymodule_export]
+    use crate::errors::PolicyError;
+    #[pymodule_export]
+    use crate::limits::LimitTable;
+    #[pymodule_export]
+    use crate::policy::{Diagnostic, PolicySet};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Version, target and build profile of the extension, for bug reports.
+    #[pyfunction]
+    fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        let info = PyDict::new(py);
+        info.set_item("version", env!("CARGO_PKG_VERSION"))?;
+        info.set_item(
+            "target",
+            format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        )?;
+        info.set_item(
+            "profile",
+            if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            },
+        )?;
+        Ok(info)
+    }
+
+    /// The JSON Schema of the policy document, as JSON text.
+    #[pyfunction]
+    fn policy_schema() -> &'static str {
+        gateway_core::policy::policy_schema()
+    }
+}

@@ -1,0 +1,141 @@
+//! The limit table for Python.
+
+use std::os::fd::{AsFd, IntoRawFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use gateway_core::limit::{LimitTable as Core, QuotaKey};
+
+use crate::clock;
+use crate::errors::open_error;
+
+/// How long the owner of a session or task id is remembered after its last use.
+const IDLE_NS: u64 = 24 * 3600 * 1_000_000_000;
+
+/// Counts of every limit: atomics in a mapped file, shared by worker processes, outliving policies.
+#[pyclass(frozen, module = "gateway._core")]
+pub struct LimitTable(pub Arc<Core>);
+
+impl LimitTable {
+    fn id(&self, kind: &str, server: &str, id: &str) -> QuotaKey {
+        self.0.key(&[
+            b"binding",
+            kind.as_bytes(),
+            server.as_bytes(),
+            id.as_bytes(),
+        ])
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "64 of the 128 bits name the owner"
+    )]
+    fn owner(&self, grant: &str) -> u64 {
+        self.0.key(&[b"owner", grant.as_bytes()]).0 as u64
+    }
+}
+
+#[pymethods]
+impl LimitTable {
+    #[new]
+    #[pyo3(signature = (slots = 16384, *, path = None))]
+    fn new(slots: usize, path: Option<&str>) -> PyResult<Self> {
+        let table = match path {
+            None => Core::anonymous(slots)?,
+            Some(path) => Core::open(Path::new(path), slots, clock::now(None))
+                .map_err(|error| open_error(&error))?,
+        };
+        Ok(Self(Arc::new(table)))
+    }
+
+    #[staticmethod]
+    fn join(path: &str) -> PyResult<Self> {
+        let table = Core::join(Path::new(path)).map_err(|error| open_error(&error))?;
+        Ok(Self(Arc::new(table)))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (slots = 16384))]
+    fn shared(slots: usize) -> PyResult<(Self, i32)> {
+        let table = Core::anonymous(slots)?;
+        let descriptor = table.as_fd().try_clone_to_owned()?.into_raw_fd();
+        Ok((Self(Arc::new(table)), descriptor))
+    }
+
+    #[getter]
+    fn slots(&self) -> usize {
+        self.0.slots()
+    }
+
+    #[getter]
+    fn used(&self) -> usize {
+        self.0.used()
+    }
+
+    #[pyo3(signature = (now_ns = None))]
+    fn evict_idle(&self, now_ns: Option<u64>) -> usize {
+        self.0.evict_idle(clock::now(now_ns))
+    }
+
+    #[pyo3(signature = (kind, server, id, grant, payload = 0, *, now_ns = None))]
+    fn bind(
+        &self,
+        kind: &str,
+        server: &str,
+        id: &str,
+        grant: &str,
+        payload: u64,
+        now_ns: Option<u64>,
+    ) -> bool {
+        let key = self.id(kind, server, id);
+        self.0
+            .bind(key, self.owner(grant), payload, clock::now(now_ns), IDLE_NS)
+            .is_ok()
+    }
+
+    #[pyo3(signature = (kind, server, id, grant, *, now_ns = None))]
+    fn owned(
+        &self,
+        kind: &str,
+        server: &str,
+        id: &str,
+        grant: &str,
+        now_ns: Option<u64>,
+    ) -> Option<u64> {
+        let binding = self
+            .0
+            .owner(self.id(kind, server, id), clock::now(now_ns))?;
+        (binding.owner == self.owner(grant)).then_some(binding.payload)
+    }
+
+    fn unbind(&self, kind: &str, server: &str, id: &str) {
+        self.0.unbind(self.id(kind, server, id));
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.0.stats();
+        let row = PyDict::new(py);
+        row.set_item("slots", stats.slots)?;
+        row.set_item("used", stats.used)?;
+        row.set_item("insert_refusals", stats.insert_refusals)?;
+        row.set_item("evictions", stats.evictions)?;
+        row.set_item("clock_floor_ns", stats.clock_floor.0)?;
+        Ok(row)
+    }
+
+    fn dump<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for entry in self.0.entries(clock::now(None)) {
+            let row = PyDict::new(py);
+            row.set_item("fingerprint", format!("{:016x}", entry.fingerprint))?;
+            row.set_item("algorithm", format!("{:?}", entry.algorithm))?;
+            row.set_item("label", entry.label)?;
+            row.set_item("used", entry.used)?;
+            list.append(row)?;
+        }
+        Ok(list)
+    }
+}
