@@ -9,6 +9,19 @@ from typing import Literal, final
 
 __version__: str
 
+__all__ = [
+    "Caller",
+    "Decision",
+    "Diagnostic",
+    "Engine",
+    "LimitTable",
+    "PolicyError",
+    "PolicySet",
+    "__version__",
+    "build_info",
+    "policy_schema",
+]
+
 def build_info() -> dict[str, str]:
     """Version, target and build profile of the extension, for `/version` and bug reports."""
 
@@ -90,7 +103,7 @@ class Caller:
     @property
     def revision(self) -> str | None: ...
 
-Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+_Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 """HTTP status, header fields (lower-case names, `content-type` included, no framing), body."""
 
 @final
@@ -148,9 +161,9 @@ class Decision:
         """`params._meta.progressToken` as it was spelt, raw JSON."""
     def limit_headers(self) -> list[tuple[bytes, bytes]]:
         """`ratelimit` and `ratelimit-policy` fields of a limited call; empty where none applied."""
-    def answer(self) -> Answer:
+    def answer(self) -> _Answer:
         """The refusal as it goes to the client. Raises `ValueError` on an allowed decision."""
-    def fault(self, code: str, message: str, *, status: int) -> Answer:
+    def fault(self, code: str, message: str, *, status: int) -> _Answer:
         """The answer when an admitted message could not be served (upstream down, overload, drain).
 
         A request whose id is known gets HTTP 200: an `isError` result for `tools/call`, a JSON-RPC
@@ -198,6 +211,8 @@ class LimitTable:
     ) -> int | None:
         """The payload if `grant` owns this id, else None (owned by another, or unknown)."""
     def unbind(self, kind: str, server: str, id: str) -> None: ...
+    def stats(self) -> dict[str, int]:
+        """`slots`, `used`, `insert_refusals`, `evictions` and `clock_floor_ns`."""
     def dump(self) -> list[dict[str, str | int]]:
         """What the table holds, for people."""
 

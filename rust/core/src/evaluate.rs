@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::decision::{Code, ShadowDenial};
 use crate::json::Value;
-use crate::message::{self, Message};
+use crate::message::{self, Message, Shape};
 use crate::policy::condition::Truth;
 use crate::policy::{Effect, Entry, EntryEffect, Mode, PolicySet, Rule};
 
@@ -116,7 +116,7 @@ impl<'p> Evaluation<'p, '_> {
         policy.method_entries(&method, &mut ids);
         if ids.is_empty()
             && policy.default_effect() == Effect::Deny
-            && !message::passes_by_default(&method)
+            && !passes_by_default(&method, message.shape)
         {
             let known = message::known(&method, message.era, revision);
             let code = if known {
@@ -282,6 +282,13 @@ fn holds(rule: &Rule, root: Option<Value<'_>>) -> Truth {
         }
     }
     truth
+}
+
+/// Whether the method needs no entry. A notification's name on a request does not make it one: what a server
+/// would do with it is not known.
+fn passes_by_default(method: &str, shape: Shape) -> bool {
+    let notifies = method.starts_with("notifications/");
+    notifies == (shape == Shape::Notification) && message::passes_by_default(method)
 }
 
 /// "Tool Names" of MCP 2025-11-25: what every server may be expected to compare byte by byte.

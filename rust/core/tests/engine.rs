@@ -141,6 +141,22 @@ fn unknown_methods_are_answered_as_unknown() {
 }
 
 #[test]
+fn a_request_is_no_notification_and_a_notification_no_request() {
+    let engine = engine(UPWORK);
+    let allowed = |body: &str| decide(&engine, body.as_bytes()).allowed;
+    assert!(allowed(
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#
+    ));
+    assert!(!allowed(
+        r#"{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}"#
+    ));
+    assert!(!allowed(r#"{"jsonrpc":"2.0","method":"tools/list"}"#));
+    assert!(!allowed(
+        r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"upwork_close_session"}}"#
+    ));
+}
+
+#[test]
 fn a_call_that_one_limit_refuses_leaves_the_others_as_they_were() {
     let engine = engine(
         r#"{"version":"1","default":"deny","tools":{"t":{"limits":[

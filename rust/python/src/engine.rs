@@ -75,7 +75,7 @@ fn collect<'py>(headers: &Bound<'py, PySequence>) -> PyResult<SmallVec<[Field<'p
 impl Engine {
     #[new]
     #[pyo3(signature = (
-        policies, table, *, shadow = false, max_body_bytes = 1 << 20, max_depth = 64, denials = "result"
+        policies, table, *, shadow = false, max_body_bytes = 1_048_576, max_depth = 64, denials = "result"
     ))]
     fn new(
         policies: &PolicySet,
