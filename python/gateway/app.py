@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from gateway._core import Engine, LimitTable
-from gateway.downstream.http import HttpDoor, Service
+from gateway.downstream.http import HttpDoor
+from gateway.downstream.visit import Service
 from gateway.enforcement import EnforcementPoint, Traffic
 from gateway.errors import Problem, SettingsError
 from gateway.identity import ANONYMOUS, AnonymousIdentity, Callers

@@ -42,7 +42,7 @@ WORDINGS: dict[str, Wording] = {
     "unsupported-media-type": Wording(
         415, -32600, "the body must be application/json in UTF-8 and not compressed"
     ),
-    "internal-error": Wording(500, -32603, "the gateway failed and refused the request"),
+    "internal-error": Wording(500, -32603, "the gateway failed to serve the request"),
     "upstream-unreachable": Wording(
         502, -32603, "the server could not be reached; nothing was sent"
     ),

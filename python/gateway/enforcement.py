@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("interlock.enforcement")
 
-_NOT_OURS = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+PASSING = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+"""Exceptions that end work on purpose and are nobody's failure."""
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class EnforcementPoint:
         """
         try:
             return self.engine.decide(caller, body, headers)
-        except _NOT_OURS:
+        except PASSING:
             raise
         except BaseException as error:  # a panic of the core is no `Exception`
             if self.failures == 0:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway._core import Decision, Engine, LimitTable, PolicySet
 from gateway.asgi import Headers, Message, Receive, Scope, Send
-from gateway.downstream.http import Bounds, HttpDoor, Service
+from gateway.downstream.http import HttpDoor
+from gateway.downstream.visit import Bounds, Service
 from gateway.enforcement import EnforcementPoint, Traffic
 from gateway.identity import AnonymousIdentity
 from gateway.sessions import Sessions

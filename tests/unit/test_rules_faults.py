@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.downstream.body import BodyBounds
-from gateway.downstream.http import Bounds
+from gateway.downstream.http import Broken
 from gateway.downstream.relay import RelayBounds
+from gateway.downstream.visit import Bounds
 from gateway.errors import UpstreamError
 from support.door import (
     ALLOW,
@@ -368,9 +369,15 @@ def test_a_decision_that_fails_refuses(caplog: pytest.LogCaptureFixture) -> None
 @pytest.mark.parametrize(
     "stage", ["identify", "revision", "decide", "expects", "upstream", "filter"]
 )
-def test_an_exception_in_any_stage_refuses(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("panics", [False, True])
+def test_an_exception_in_any_stage_refuses(
+    stage: str, panics: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Panic(BaseException):
+        pass
+
     def fail(*_: object, **__: object) -> Any:
-        raise RuntimeError("injected")
+        raise (Panic if panics else RuntimeError)("injected")
 
     async def main() -> None:
         rig = Rig(policy=b'{"version":"1","default":"allow","hide":["x"]}')
@@ -386,7 +393,11 @@ def test_an_exception_in_any_stage_refuses(stage: str, monkeypatch: pytest.Monke
         }[stage]
         monkeypatch.setattr(*target, fail, raising=False)
         reply = await rig.client.post(message("tasks/get", {"name": "a", "taskId": "a"}), fields)
-        assert reply.status == 500
+        decided = stage not in ("identify", "revision", "decide")
+        assert (reply.status, reply.json.get("id")) == ((200, 1) if decided else (500, None))
+        assert rig.engine.outcomes == (
+            [] if not decided else ["unknown"] if stage == "upstream" else ["not-sent"]
+        )
         assert reply.code == "internal-error"
         assert stage == "upstream" or rig.upstream.seen == []
 
@@ -530,5 +541,25 @@ def test_an_empty_stream_is_relayed_as_it_is() -> None:
     async def main() -> None:
         reply = await Rig(script).client.post(call("t"))
         assert (reply.complete, reply.body) == (True, b"")
+
+    run(main())
+
+
+def test_a_failure_behind_the_head_breaks_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Panic(BaseException):
+        pass
+
+    def fail(*_: object) -> None:
+        raise Panic
+
+    async def main() -> None:
+        rig = Rig(answer_events(event(result(1))))
+        monkeypatch.setattr("gateway.downstream.observer.Observer.see", fail)
+        reply = await rig.client.post(call("t"))
+        assert isinstance(reply.broken, Broken)
+        assert not reply.complete
+        assert rig.engine.outcomes == ["unknown"]
 
     run(main())

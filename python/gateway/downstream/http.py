@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.denial import FAULT_CODES, WORDINGS, Refused, refuse
@@ -17,17 +16,18 @@ from gateway.downstream.attend import attend
 from gateway.downstream.body import BodyBounds, ClientGone, read_body
 from gateway.downstream.claims import check_claims
 from gateway.downstream.headers import for_upstream
-from gateway.downstream.relay import ClientStalled, Relay, RelayBounds
+from gateway.downstream.relay import ClientStalled, Relay
 from gateway.downstream.respond import Responder
-from gateway.errors import UpstreamError
+from gateway.downstream.visit import Bounds, Service, Visit
+from gateway.enforcement import PASSING
+from gateway.errors import GatewayError, UpstreamError
 from gateway.identity import Callers, Identity
 from gateway.mcp import EXTENSION, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, Exchange, is_modern
 
 if TYPE_CHECKING:
     from gateway._core import Answer, Decision
-    from gateway.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
-    from gateway.enforcement import EnforcementPoint, Traffic
-    from gateway.sessions import Sessions
+    from gateway.asgi import Headers, Message, Receive, Scope, Send
+    from gateway.enforcement import EnforcementPoint
     from gateway.settings import Settings
 
 _log = logging.getLogger("interlock.http")
@@ -36,42 +36,8 @@ _LISTEN = "subscriptions/listen"
 """Its stream must break to be recognised as lost; an answer would end it in order."""
 
 
-@dataclass(slots=True)
-class Service:
-    """One server as the door knows it."""
-
-    name: str
-    upstream: ASGIApp
-    points: Mapping[str, EnforcementPoint]
-    """By grant."""
-    sessions: Sessions
-    traffic: Traffic
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What the door lets one client take up."""
-
-    body: BodyBounds = field(default_factory=BodyBounds)
-    relay: RelayBounds = field(default_factory=RelayBounds)
-    linger_s: float = 300.0
-    """How long a call goes on whose client of a revision with sessions has left."""
-
-
-@dataclass(slots=True)
-class _Visit:
-    """One request, admitted and identified."""
-
-    scope: Scope
-    receive: Receive
-    respond: Responder
-    fields: Mapping[bytes, bytes]
-    service: Service
-    grant: str
-
-    @property
-    def version(self) -> bytes | None:
-        return self.fields.get(PROTOCOL_VERSION)
+class Broken(GatewayError):
+    """An answer was begun and cannot be ended, so that its connection must not end in order."""
 
 
 class HttpDoor:
@@ -108,13 +74,13 @@ class HttpDoor:
             await respond.answer(refusal.answer, close=refusal.close)
         except ClientGone:
             return
-        except (UpstreamError, ClientStalled):
+        except (UpstreamError, ClientStalled, *PASSING):
             raise
-        except Exception:
+        except BaseException as error:  # a panic of the core is no `Exception`
+            _log.exception("a request failed")
             if respond.started:
-                raise
-            _log.exception("a request failed and was refused")
-            await respond.answer(refuse("internal-error"), close=True)
+                raise Broken("an answer was begun and cannot be ended") from error
+            await respond.answer(_fault(respond.decision, "internal-error"), close=True)
 
     async def _serve(self, scope: Scope, receive: Receive, respond: Responder) -> None:
         fields = self._admission.admit(scope)
@@ -135,12 +101,12 @@ class HttpDoor:
         self.in_flight += 1
         service.traffic.in_flight += 1
         try:
-            await serve(_Visit(scope, receive, respond, fields, service, grant))
+            await serve(Visit(scope, receive, respond, fields, service, grant))
         finally:
             service.traffic.in_flight -= 1
             self.in_flight -= 1
 
-    async def _post(self, visit: _Visit) -> None:
+    async def _post(self, visit: Visit) -> None:
         self._admission.admit_message(visit.fields)
         body = await read_body(visit.receive, self._bounds.body)
         modern = is_modern(visit.version)
@@ -151,6 +117,7 @@ class HttpDoor:
         if not decision.allowed:
             await visit.respond.answer(decision.answer())
             return
+        visit.respond.decision = decision
         exchange = Exchange(
             grant=visit.grant,
             server=visit.service.name,
@@ -160,19 +127,18 @@ class HttpDoor:
             body=body,
         )
         try:
+            if (code := self._unavailable()) is not None:
+                raise Refused(_fault(decision, code))
             replies = check_claims(exchange, visit.service.sessions)
-        except Refused:
+            keep, told = point.filter_for(caller), decision.limit_headers()
+        except BaseException:
             point.give_back(decision)
             raise
-        if (code := self._unavailable()) is not None:
-            point.give_back(decision)
-            await visit.respond.answer(_fault(decision, code))
-            return
         relay = Relay(
             exchange,
             visit.service.sessions,
-            point.filter_for(caller),
-            decision.limit_headers(),
+            keep,
+            told,
             visit.respond,
             outlives=not modern,
             bounds=self._bounds.relay,
@@ -189,15 +155,15 @@ class HttpDoor:
                 visit.service.sessions.forget_reply(key)
         self._end_session_if_gone(visit, exchange, relay)
 
-    async def _get(self, visit: _Visit) -> None:
+    async def _get(self, visit: Visit) -> None:
         self._admission.admit_stream(visit.fields)
         await self._bodiless(visit, linger_s=0.0)
 
-    async def _delete(self, visit: _Visit) -> None:
+    async def _delete(self, visit: Visit) -> None:
         self._admission.admit_deletion(visit.fields)
         await self._bodiless(visit, linger_s=self._bounds.linger_s)
 
-    async def _bodiless(self, visit: _Visit, *, linger_s: float) -> None:
+    async def _bodiless(self, visit: Visit, *, linger_s: float) -> None:
         modern = is_modern(visit.version)
         session, revision = (None, 0) if modern else self._session(visit)
         point = self._point(visit)
@@ -230,7 +196,7 @@ class HttpDoor:
         self._end_session_if_gone(visit, exchange, relay)
 
     async def _pass_on(
-        self, visit: _Visit, exchange: Exchange, relay: Relay, linger_s: float
+        self, visit: Visit, exchange: Exchange, relay: Relay, linger_s: float
     ) -> None:
         """Let the server answer, until it has or the client's leaving ends it."""
         method: str = visit.scope["method"]
@@ -256,7 +222,7 @@ class HttpDoor:
         await attend(serving, visit.receive, relay.discard, linger_s=linger_s)
 
     async def _answer_fault(
-        self, visit: _Visit, relay: Relay, decision: Decision | None, error: UpstreamError
+        self, visit: Visit, relay: Relay, decision: Decision | None, error: UpstreamError
     ) -> None:
         """Say that the server failed, in the way that is left."""
         visit.service.traffic.errors[error.reason] += 1
@@ -265,7 +231,7 @@ class HttpDoor:
             return
         code = FAULT_CODES[error.reason]
         if not visit.respond.started:
-            await visit.respond.answer(refuse(code) if decision is None else _fault(decision, code))
+            await visit.respond.answer(_fault(decision, code))
             return
         if decision is None or decision.request_id is None or decision.method == _LISTEN:
             raise error
@@ -274,13 +240,13 @@ class HttpDoor:
             raise error
         await visit.respond({"type": "http.response.body", "body": event, "more_body": False})
 
-    def _point(self, visit: _Visit) -> EnforcementPoint:
+    def _point(self, visit: Visit) -> EnforcementPoint:
         point = visit.service.points.get(visit.grant)
         if point is None:
             raise Refused(refuse("no-policy"))
         return point
 
-    def _session(self, visit: _Visit) -> tuple[str | None, int]:
+    def _session(self, visit: Visit) -> tuple[str | None, int]:
         """The session that a request names, and its revision; both are nothing where it names
         none."""
         value = visit.fields.get(SESSION_ID)
@@ -297,11 +263,13 @@ class HttpDoor:
             return "draining"
         return "overloaded" if self.in_flight > self._max_in_flight else None
 
-    def _end_session_if_gone(self, visit: _Visit, exchange: Exchange, relay: Relay) -> None:
+    def _end_session_if_gone(self, visit: Visit, exchange: Exchange, relay: Relay) -> None:
         if relay.status == 404 and exchange.session is not None:
             visit.service.sessions.close(exchange.session, visit.grant)
 
 
-def _fault(decision: Decision, code: str) -> Answer:
+def _fault(decision: Decision | None, code: str) -> Answer:
+    if decision is None:
+        return refuse(code)
     wording = WORDINGS[code]
     return decision.fault(code, wording.message, status=wording.status)

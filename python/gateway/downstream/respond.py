@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.denial import RETRY_AFTER_S
 
 if TYPE_CHECKING:
-    from gateway._core import Answer
+    from gateway._core import Answer, Decision
     from gateway.asgi import Message, Send
 
 
@@ -26,6 +26,8 @@ class Responder:
     def __init__(self, send: Send, *, http1: bool, closing: bool) -> None:
         self.started = False
         """Whether the head of an answer has been handed over."""
+        self.decision: Decision | None = None
+        """What is being answered, once it was allowed."""
         self._send = send
         self._http1 = http1
         self._closing = closing
