@@ -23,6 +23,10 @@ LAST_LEGACY = b"2025-11-25"
 EXTENSION = "interlock"
 """Where an `Exchange` lies in `scope["extensions"]` of what is passed to an upstream."""
 
+LISTEN = "subscriptions/listen"
+"""Its stream lasts; a result in it says that it was ended on purpose, a bare end that it was
+lost."""
+
 MAX_SESSION_ID_BYTES = 1024
 """Longer session ids are taken for a fault of the server that chose them."""
 
@@ -64,6 +68,18 @@ def revision_name(number: int) -> str | None:
     if number == 0:
         return None
     return f"{number // 10000:04d}-{number // 100 % 100:02d}-{number % 100:02d}"
+
+
+def listen_result(request_id: bytes) -> bytes:
+    """The message that ends a subscription in order.
+
+    Args:
+        request_id: of the `subscriptions/listen`, as it was spelt, raw JSON.
+    """
+    return (
+        b'{"jsonrpc":"2.0","id":%b,"result":{"resultType":"complete",'
+        b'"_meta":{"io.modelcontextprotocol/subscriptionId":%b}}}' % (request_id, request_id)
+    )
 
 
 @dataclass(slots=True)

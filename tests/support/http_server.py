@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway.mcp import Exchange
 from gateway.settings import ServerSettings
@@ -15,6 +15,7 @@ from gateway.upstream.http import HttpUpstream
 if TYPE_CHECKING:
     import ssl
 
+    from gateway._core import Decision
     from gateway.asgi import Headers, Message, Scope
 
 
@@ -130,6 +131,7 @@ async def ask(
     method: str = "POST",
     headers: Headers | None = None,
     on_send: Callable[[Message], Awaitable[None]] | None = None,
+    decision: object = None,
 ) -> list[Message]:
     """Send one request through an upstream; its messages."""
     messages: list[Message] = []
@@ -137,7 +139,7 @@ async def ask(
         "type": "http",
         "method": method,
         "headers": headers or [],
-        "extensions": {"interlock": Exchange(grant="g", server="s", body=body)},
+        "extensions": {"interlock": Exchange("g", "s", cast("Decision | None", decision))},
     }
 
     async def receive() -> Message:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import SettingsError, UpstreamError
 from support.door import run
-from support.http_server import Wire, ask, body_of, keep_answering, serving, upstream
+from support.http_server import Behaviour, Wire, ask, body_of, keep_answering, serving, upstream
 
 if TYPE_CHECKING:
     from gateway.asgi import Message
@@ -363,3 +364,96 @@ def test_closing_waits_for_what_runs() -> None:
 def test_an_unusable_url_is_a_settings_error(url: str) -> None:
     with pytest.raises(SettingsError):
         upstream(url)
+
+
+OPEN_STREAM = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+
+
+async def listen(wire: Wire) -> None:
+    """Open a stream with one event, and never end it."""
+    await wire.request()
+    await wire.write(OPEN_STREAM + b"9\r\ndata: 1\n\n\r\n")
+    await wire.reader.read()
+
+
+async def drained(behaviour: Behaviour, decision: object, method: str = "GET") -> list[Message]:
+    """What a request sends whose upstream is drained when the first event has come."""
+    messages: list[Message] = []
+    async with serving(behaviour) as server:
+        peer = upstream(server.url)
+
+        async def on_send(message: Message) -> None:
+            messages.append(message)
+            if message.get("body") and len(messages) == 2:
+                peer.drain()
+
+        try:
+            body = b"" if method == "GET" else b"{}"
+            await ask(peer, body, method=method, on_send=on_send, decision=decision)
+        finally:
+            await peer.aclose(0)
+    return messages
+
+
+@dataclass
+class Asked:
+    method: str = "subscriptions/listen"
+    request_id: bytes = b'"\\u0061"'
+
+
+def test_a_drain_ends_listening_streams_in_order() -> None:
+    async def main() -> None:
+        messages = await drained(listen, None)
+        assert (body_of(messages), messages[-1]["more_body"]) == (b"data: 1\n\n", False)
+        messages = await drained(listen, Asked(), "POST")
+        assert body_of(messages) == (
+            b'data: 1\n\ndata: {"jsonrpc":"2.0","id":"\\u0061","result":{"resultType":"complete",'
+            b'"_meta":{"io.modelcontextprotocol/subscriptionId":"\\u0061"}}}\n\n'
+        )
+        assert messages[-1]["more_body"] is False
+
+    run(main())
+
+
+def test_a_drain_never_ends_a_stream_inside_an_event() -> None:
+    async def half(wire: Wire) -> None:
+        await wire.request()
+        await wire.write(OPEN_STREAM + b"8\r\ndata: 1\n\r\n")
+        await wire.reader.read()
+
+    async def main() -> None:
+        with pytest.raises(UpstreamError) as error:
+            await drained(half, None)
+        assert fault(error) == ("reset", True)
+
+    run(main())
+
+
+def test_a_drain_lets_calls_finish() -> None:
+    async def two(wire: Wire) -> None:
+        await wire.request()
+        await wire.write(OPEN_STREAM + b"9\r\ndata: 1\n\n\r\n")
+        await wire.write(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+
+    async def main() -> None:
+        messages = await drained(two, Asked("tools/call"), "POST")
+        assert body_of(messages) == b"data: 1\n\ndata: 2\n\n"
+
+    run(main())
+
+
+def test_headers_of_the_configuration_win() -> None:
+    async def main() -> None:
+        async with serving(keep_answering) as server:
+            peer = upstream(server.url, headers={"Host": "inner", "X-Key": "k"})
+            await ask(peer, headers=[(b"x-key", b"client")])
+            await peer.aclose(0)
+            lines = server.requests[0].lower().split(b"\r\n")
+            assert [line for line in lines if line.startswith((b"host", b"x-key"))] == [
+                b"host: inner",
+                b"x-key: k",
+            ]
+
+    run(main())

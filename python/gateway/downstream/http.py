@@ -22,7 +22,15 @@ from gateway.downstream.visit import Bounds, Service, Visit
 from gateway.enforcement import PASSING
 from gateway.errors import GatewayError, UpstreamError
 from gateway.identity import Callers, Identity
-from gateway.mcp import EXTENSION, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, Exchange, is_modern
+from gateway.mcp import (
+    EXTENSION,
+    LAST_EVENT_ID,
+    LISTEN,
+    PROTOCOL_VERSION,
+    SESSION_ID,
+    Exchange,
+    is_modern,
+)
 
 if TYPE_CHECKING:
     from gateway._core import Answer, Decision
@@ -31,9 +39,6 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 _log = logging.getLogger("interlock.http")
-
-_LISTEN = "subscriptions/listen"
-"""Its stream must break to be recognised as lost; an answer would end it in order."""
 
 
 class Broken(GatewayError):
@@ -233,7 +238,7 @@ class HttpDoor:
         if not visit.respond.started:
             await visit.respond.answer(_fault(decision, code))
             return
-        if decision is None or decision.request_id is None or decision.method == _LISTEN:
+        if decision is None or decision.request_id is None or decision.method == LISTEN:
             raise error
         event = relay.closing_event(_fault(decision, code)[2])
         if event is None:

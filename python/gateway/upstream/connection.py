@@ -28,6 +28,10 @@ PIECE_BYTES = 64 * 1024
 """At most about this much of an answer's body is handed on at once."""
 
 
+class HungUp(Exception):
+    """The exchange was ended from our side."""
+
+
 class Connection(asyncio.Protocol):
     """A client connection; one exchange at a time."""
 
@@ -40,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._busy = False
         self._ended = False
         self._paused = False
+        self._hung_up = False
         self._unread = 0
 
     # What the event loop calls.
@@ -108,6 +113,7 @@ class Connection(asyncio.Protocol):
 
         Raises:
             UpstreamError: with `sent` true.
+            HungUp: `hang_up` was called.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -133,6 +139,7 @@ class Connection(asyncio.Protocol):
 
         Raises:
             UpstreamError: with `sent` true.
+            HungUp: `hang_up` was called, and nothing more has come.
         """
         pieces: list[bytes] = []
         size = 0
@@ -168,6 +175,12 @@ class Connection(asyncio.Protocol):
         self._resume()
         self._busy = False
         return True
+
+    def hang_up(self) -> None:
+        """Let the exchange end with `HungUp` as soon as it has to wait for the server."""
+        self._hung_up = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(HungUp())
 
     def abort(self) -> None:
         """Close at once, whatever is still unsent."""
@@ -214,6 +227,8 @@ class Connection(asyncio.Protocol):
 
     async def _wait(self, timeout_s: float) -> None:
         """Until something came, or the peer left."""
+        if self._hung_up:
+            raise HungUp
         if self._ended:
             raise UpstreamError("reset", "the server closed the connection", sent=True)
         self._resume()

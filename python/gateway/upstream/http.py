@@ -7,14 +7,23 @@ acted.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from gateway.errors import UpstreamError
+from gateway.mcp import EXTENSION, LISTEN, listen_result
+from gateway.upstream.connection import Connection, HungUp
 from gateway.upstream.dial import Address, Dialer
 from gateway.upstream.pool import Pool, PoolBounds
 
 if TYPE_CHECKING:
     from gateway.asgi import Headers, Receive, Scope, Send
+    from gateway.mcp import Exchange
     from gateway.settings import ServerSettings
+
+
+_BETWEEN_EVENTS = re.compile(rb"\A\Z|(?:\r\n|\n|\r(?!\n)){2}\Z")
+_LONGEST_BLANK = 4
 
 
 class HttpUpstream:
@@ -32,21 +41,19 @@ class HttpUpstream:
         self._target = dialer.target
         self._first_byte_timeout_s = settings.first_byte_timeout_s
         self._idle_timeout_s = settings.idle_timeout_s
-        own = [(name.lower().encode(), value.encode()) for name, value in settings.headers.items()]
-        self._own_headers: Headers = [
-            (b"host", address.authority),
-            (b"accept-encoding", b"identity"),
-            *dialer.headers,
-            *own,
-        ]
-        self._own_names = frozenset(name for name, _ in self._own_headers)
+        given = {name.lower().encode(): value.encode() for name, value in settings.headers.items()}
+        own = {b"host": address.authority, b"accept-encoding": b"identity", **dict(dialer.headers)}
+        self._own = {**own, **given}
+        self._listening: set[Connection] = set()
         self._pool = Pool(dialer.dial, PoolBounds(wait_s=settings.connect_timeout_s))
 
     async def start(self) -> None:
         """Nothing is opened before the first request."""
 
     def drain(self) -> None:
-        """Its streams are the server's to end; they get the grace that requests get."""
+        """End the streams that would never end by themselves."""
+        for connection in list(self._listening):
+            connection.hang_up()
 
     async def aclose(self, grace_s: float) -> None:
         """Close connections; those in use get `grace_s` seconds."""
@@ -61,6 +68,10 @@ class HttpUpstream:
         body: bytes = (await receive())["body"]
         headers = self._headers(scope, body)
         connection = await self._pool.acquire()
+        last_words = _last_words(scope)
+        if last_words is not None:
+            self._listening.add(connection)
+        relayed = b""
         try:
             connection.request(scope["method"].encode(), self._target, headers, body)
             status, fields = await connection.response(self._first_byte_timeout_s)
@@ -70,15 +81,35 @@ class HttpUpstream:
                 piece, more = await connection.read(self._idle_timeout_s)
                 if more:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    relayed = (relayed + piece)[-_LONGEST_BLANK:]
+        except HungUp:
+            self._pool.discard(connection)
+            if last_words is None or not _BETWEEN_EVENTS.search(relayed):
+                raise UpstreamError("reset", "ended to drain", sent=True) from None
+            piece = last_words
         except BaseException:
             self._pool.discard(connection)
             raise
-        self._pool.release(connection)
+        else:
+            self._pool.release(connection)
+        finally:
+            self._listening.discard(connection)
         await send({"type": "http.response.body", "body": piece, "more_body": False})
 
     def _headers(self, scope: Scope, body: bytes) -> Headers:
         given: Headers = scope["headers"]
-        headers = [*self._own_headers, *(pair for pair in given if pair[0] not in self._own_names)]
+        headers = [*self._own.items(), *(pair for pair in given if pair[0] not in self._own)]
         if scope["method"] == "POST":
             headers.append((b"content-length", str(len(body)).encode()))
         return headers
+
+
+def _last_words(scope: Scope) -> bytes | None:
+    """What ends a stream that lasts until someone ends it, so that its client takes it for an end
+    and not for a loss; None for a request that will be answered."""
+    exchange: Exchange = scope["extensions"][EXTENSION]
+    if exchange.decision is None:
+        return b"" if scope["method"] == "GET" else None
+    if exchange.decision.method != LISTEN or exchange.decision.request_id is None:
+        return None
+    return b"data: " + listen_result(exchange.decision.request_id) + b"\n\n"
