@@ -13,6 +13,20 @@ pub(crate) use loom::sync::{Mutex, MutexGuard};
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
+/// A sequentially consistent fence right after a successful exchange.
+///
+/// On x86-64 an exchange is a full barrier already, so only the compiler is held back; everywhere else, and in
+/// models, this is the fence itself.
+#[inline]
+pub(crate) fn fence_after_exchange() {
+    // ORDERING: see above; the fence's place in the protocol is explained where it is called.
+    if cfg!(all(target_arch = "x86_64", not(loom))) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// How many rounds of [`relax`] a bounded wait may take before it gives up.
 ///
 /// Counted in rounds because this crate reads no clock; the rounds below amount to roughly the time named.
@@ -83,21 +97,20 @@ pub(crate) mod kill {
     use std::cell::Cell;
 
     thread_local! {
-        static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
+        static LEFT: Cell<Option<(u64, i32)>> = const { Cell::new(None) };
     }
 
-    #[expect(dead_code, reason = "comes with the test")]
-    /// From here on this thread survives `steps` writes and dies before the next.
-    pub(crate) fn after(steps: u64) {
-        LEFT.set(steps);
+    /// From here on this thread survives `steps` writes, and the process ends with `status` before the next.
+    pub(crate) fn after(steps: u64, status: i32) {
+        LEFT.set(Some((steps, status)));
     }
 
     pub(crate) fn step() {
         match LEFT.get() {
-            u64::MAX => {}
-            // As abrupt as SIGKILL for the shared memory: no destructor runs.
-            0 => std::process::abort(),
-            left => LEFT.set(left - 1),
+            None => {}
+            // As abrupt as SIGKILL for what is shared: no destructor of this thread runs.
+            Some((0, status)) => std::process::exit(status),
+            Some((left, status)) => LEFT.set(Some((left - 1, status))),
         }
     }
 }

@@ -22,6 +22,9 @@ const SLOTS: usize = 64;
 const SLOTS_OFFSET: u64 = 8192;
 const SLOT_BYTES: u64 = 128;
 
+/// What is wrong, where, and what is done to the word there.
+type Case = (&'static str, u64, fn(u64) -> u64);
+
 fn place() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("limits.state");
@@ -288,7 +291,6 @@ fn an_implausible_slot_or_clock_is_refused() {
     let (_folder, path, slot) = used_file();
     let whole = fs::read(&path).expect("the file");
     let word = slot + 64;
-    type Case = (&'static str, u64, fn(u64) -> u64);
     let cases: [Case; 9] = [
         ("a kind there is not", slot + 16, |meta| {
             (meta & !0xff) | 0x63

@@ -21,6 +21,7 @@ pub(super) struct Ruler {
 
 impl Ruler {
     /// Windows of the UTC calendar; `None` if they are too narrow to be numbered.
+    #[inline]
     pub(super) fn new(window: Window) -> Option<Self> {
         let class = match window {
             Window::Span(width_ns) => Class::of_width(width_ns)?,
@@ -35,6 +36,7 @@ impl Ruler {
     }
 
     /// The number of the window that holds `t`, which is not before [`EPOCH`].
+    #[inline]
     pub(super) fn epoch(self, t: Nanos) -> u64 {
         match self.window {
             Window::Span(width_ns) => t.since(EPOCH) / width_ns,
@@ -43,6 +45,7 @@ impl Ruler {
     }
 
     /// The first instant of window `epoch`.
+    #[inline]
     pub(super) fn start(self, epoch: u64) -> Nanos {
         match self.window {
             Window::Span(width_ns) => EPOCH.plus(epoch.saturating_mul(width_ns)),

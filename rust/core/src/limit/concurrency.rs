@@ -15,7 +15,7 @@ use super::mark::{Claim, Mark};
 use super::outcome::{Look, Stop, Taken};
 use super::window::RING;
 use super::word::{CONCURRENCY, pack_plain, unpack_plain};
-use crate::sync::{AtomicU64, Ordering, fence, step};
+use crate::sync::{AtomicU64, Ordering, fence_after_exchange, step};
 use crate::time::Nanos;
 
 const COUNT_BITS: u32 = 32;
@@ -23,7 +23,7 @@ const GENERATION_MASK: u64 = (1 << 28) - 1;
 /// Largest maximum: eight words of it still sum without loss.
 pub(super) const CAPACITY: u64 = (1 << (COUNT_BITS - 1)) - 1;
 
-const _: () = assert!(SEATS == RING, "one ring word for each seat");
+const _: () = assert!(SEATS <= RING, "one ring word for each seat");
 
 const fn split(value: u64) -> (u64, u64) {
     (value >> COUNT_BITS, value & ((1 << COUNT_BITS) - 1))
@@ -87,7 +87,10 @@ impl Calls<'_> {
         bound: u64,
         t: Nanos,
     ) -> Result<Taken, Stop> {
-        let (word, generation) = (&ring[self.claim.seat], self.claim.generation);
+        let (word, generation) = (
+            ring.get(self.claim.index()).ok_or(Stop::Foreign)?,
+            u64::from(self.claim.generation),
+        );
         let allowed = bound.checked_sub(cost).ok_or(Stop::Full)?;
         loop {
             // ORDERING: Acquire; threads of this process compete for the word by exchange only.
@@ -113,13 +116,16 @@ impl Calls<'_> {
         }
         // ORDERING: SeqCst fence between the own addition and the reading of the others: of two calls that
         // together are too many, at least one sees the other.
-        fence(Ordering::SeqCst);
+        fence_after_exchange();
         // ORDERING: Acquire, ordered after the additions by the fence.
         match self.live(|place| ring[place].load(Ordering::Acquire)) {
             Ok(used) if used <= bound => Ok(Taken {
                 used,
                 clear_at: t,
-                mark: Mark::Running(self.claim),
+                mark: Mark::Running {
+                    claim: self.claim,
+                    cost,
+                },
             }),
             over => {
                 finish(ring, self.claim, cost);
@@ -137,7 +143,7 @@ impl Calls<'_> {
 
 /// Takes `cost` out of the word it was counted in; false if that word is of another generation by now.
 pub(super) fn finish(ring: &[AtomicU64; RING], claim: Claim, cost: u64) -> bool {
-    let Some(word) = ring.get(claim.seat) else {
+    let Some(word) = ring.get(claim.index()) else {
         return false;
     };
     loop {
@@ -146,10 +152,10 @@ pub(super) fn finish(ring: &[AtomicU64; RING], claim: Claim, cost: u64) -> bool 
         let Some((written, count)) = unpack_plain(CONCURRENCY, bits).map(split) else {
             return false;
         };
-        if bits == 0 || written != claim.generation & GENERATION_MASK || count < cost {
+        if bits == 0 || written != u64::from(claim.generation) & GENERATION_MASK || count < cost {
             return false;
         }
-        let next = pack(claim.generation, count - cost);
+        let next = pack(u64::from(claim.generation), count - cost);
         step();
         // ORDERING: AcqRel, as in `take`.
         if word

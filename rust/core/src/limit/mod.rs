@@ -2,6 +2,10 @@
 //!
 //! The declarations here are what a compiled policy holds; the counts themselves live in the limit table
 //! and outlive every policy.
+#![cfg_attr(
+    loom,
+    allow(dead_code, reason = "models have no file to open and examine")
+)]
 
 mod binding;
 mod bucket;
@@ -121,10 +125,5 @@ pub struct Reading {
 /// (a window under 125 ms, a bucket that takes more than two years to refill).
 #[must_use]
 pub fn count_capacity(algorithm: Algorithm) -> u64 {
-    match Rule::of(algorithm) {
-        Some(Rule::Windows(windows)) => windows.capacity(),
-        Some(Rule::Bucket(_)) => bucket::Bucket::CAPACITY,
-        Some(Rule::Concurrency) => concurrency::CAPACITY,
-        None => 0,
-    }
+    Rule::of(algorithm).map_or(0, Rule::capacity)
 }

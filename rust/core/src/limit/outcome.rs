@@ -10,7 +10,8 @@ pub(super) struct Look {
     pub(super) used: u64,
     /// The call fits.
     pub(super) room: bool,
-    /// The first instant at which the call fits if nobody else takes the room; `None` if time alone never helps.
+    /// For a call that does not fit, the first instant at which it does if nobody else takes the room; `None` if
+    /// time alone never helps.
     pub(super) opens_at: Option<Nanos>,
     /// When nothing is in use any more (fixed windows: when the window ends).
     pub(super) clear_at: Nanos,

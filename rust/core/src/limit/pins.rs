@@ -9,7 +9,7 @@
 use smallvec::SmallVec;
 
 use super::layout::{PINS_PER_SEAT, Pin};
-use crate::sync::{Ordering, Patience, fence, relax, step};
+use crate::sync::{Ordering, Patience, fence_after_exchange, relax, step};
 
 /// Rounds that a thread waits for a free pin of its process. Pins are held for well under a microsecond, so only a
 /// process with far more deciding threads than processors comes near.
@@ -43,7 +43,7 @@ pub(super) fn pin(pins: &[Pin], seat: usize, hint: usize) -> Option<Pinned<'_>> 
                 .is_ok()
             {
                 // ORDERING: SeqCst fence between the pin and every look at a slot: see the module's invariant.
-                fence(Ordering::SeqCst);
+                fence_after_exchange();
                 return Some(Pinned {
                     pin,
                     index: first + index,

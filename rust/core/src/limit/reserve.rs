@@ -10,22 +10,18 @@ use smallvec::SmallVec;
 use super::bucket::Bucket;
 use super::concurrency;
 use super::key::Locator;
-use super::layout::{Content, MARK, Slot};
+use super::layout::{Content, Slot};
 use super::mark::{Claim, Held, Mark, Reservation};
 use super::outcome::{Look, Stop, Taken};
 use super::pins::{Pinned, overlapping};
 use super::table::{NoSlot, Rule, revive};
 use super::window::RING;
-use super::{Charge, HORIZON, LimitTable, Reading, count_capacity};
+use super::{Charge, HORIZON, LimitTable, Reading};
 use crate::sync::{Ordering, Patience};
 use crate::time::Nanos;
 
 /// What became of a call's charges.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a reservation on the heap would cost the hot path an allocation"
-)]
 pub enum Verdict {
     /// All were taken.
     Admitted(Reservation),
@@ -60,18 +56,18 @@ struct Plan<'a> {
     enforced: bool,
     /// Not to be counted: a shadow limit that has no room, or for whose key the table has none.
     skipped: bool,
+    /// Where the key was found by the present attempt.
+    found: Option<(usize, &'a Slot)>,
 }
 
 impl<'a> Plan<'a> {
     #[inline]
     fn of(charge: &'a Charge) -> Option<Self> {
-        let capacity = count_capacity(charge.algorithm);
-        if capacity == 0 {
-            return None;
-        }
+        let rule = Rule::of(charge.algorithm)?;
+        let capacity = rule.capacity();
         Some(Self {
             charge,
-            rule: Rule::of(charge.algorithm)?,
+            rule,
             key: Locator::of(charge.key),
             bound: charge
                 .max
@@ -80,10 +76,12 @@ impl<'a> Plan<'a> {
                 .min(capacity),
             enforced: charge.max.is_some(),
             skipped: false,
+            found: None,
         })
     }
 
     /// The units there are when none is in use.
+    #[inline]
     fn whole(&self) -> u64 {
         match self.charge.algorithm {
             super::Algorithm::Bucket { burst, .. } => burst,
@@ -94,17 +92,15 @@ impl<'a> Plan<'a> {
     /// How a look reads to the caller, before anything is taken.
     #[inline]
     fn reading(&self, look: &Look, now: Nanos) -> Reading {
-        let shadow_room = match self.rule {
-            Rule::Bucket(_) => look.room,
-            _ => self
-                .charge
-                .shadow_max
-                .is_none_or(|max| self.charge.cost <= max && look.used <= max - self.charge.cost),
+        let shadow_room = match (self.charge.shadow_max, self.rule) {
+            (None, _) => true,
+            (Some(_), Rule::Bucket(_)) => look.room,
+            (Some(max), _) => self.charge.cost <= max && look.used <= max - self.charge.cost,
         };
         Reading {
             remaining: self.whole().saturating_sub(look.used),
             refused: self.enforced && !look.room,
-            shadow_refused: self.charge.shadow_max.is_some() && !shadow_room,
+            shadow_refused: !shadow_room,
             wait_ns: if look.room {
                 Some(0)
             } else {
@@ -115,15 +111,21 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Plans and their slots; `None` while a key has no slot.
-type Places<'t> = SmallVec<[Option<(usize, &'t Slot)>; 4]>;
+/// The instants of one attempt.
+#[derive(Clone, Copy)]
+struct Times {
+    /// What the caller said.
+    now: Nanos,
+    /// What is decided by: never before an earlier decision's.
+    t: Nanos,
+}
 
 /// One attempt to take everything.
 enum Attempt {
-    Admitted(Reservation),
+    Admitted,
     Refused,
     NoSlots,
-    Stopped(Verdict),
+    Stopped(Stop),
 }
 
 impl LimitTable {
@@ -149,17 +151,22 @@ impl LimitTable {
             };
             plans.push(plan);
         }
+        let mut taken = Reservation::default();
         let mut waited = false;
         let mut insertions = 0;
         let verdict = loop {
             let Some(pinned) = self.pin(claim) else {
                 break Verdict::Contended;
             };
-            match self.attempt(&mut plans, claim, now, out) {
-                Attempt::Admitted(reservation) => return Verdict::Admitted(reservation),
+            match self.attempt(&mut plans, claim, now, &mut taken, out) {
+                Attempt::Admitted => return Verdict::Admitted(taken),
                 Attempt::Refused if waited => return Verdict::Refused,
-                Attempt::Refused => self.wait_for_overlapping(pinned),
-                Attempt::Stopped(verdict) => break verdict,
+                Attempt::Refused => {
+                    self.wait_for_overlapping(pinned);
+                    waited = true;
+                }
+                Attempt::Stopped(Stop::Foreign) => break Verdict::Unavailable,
+                Attempt::Stopped(_) => break Verdict::Contended,
                 Attempt::NoSlots => {
                     drop(pinned);
                     insertions += 1;
@@ -168,13 +175,12 @@ impl LimitTable {
                         break Verdict::Contended;
                     }
                     match self.insert_missing(&mut plans, now) {
-                        Ok(()) => continue,
+                        Ok(()) => {}
                         Err(NoSlot::Full) => break Verdict::TableFull,
                         Err(NoSlot::Busy) => break Verdict::Contended,
                     }
                 }
             }
-            waited = true;
         };
         out.clear();
         verdict
@@ -189,10 +195,13 @@ impl LimitTable {
         let _ = others.outlast(Patience::CALL, |seat| self.seat_lives(seat));
     }
 
-    /// Gives a slot to every key that has none.
+    /// Gives a slot to every key that has none and needs one.
     #[cold]
     fn insert_missing(&self, plans: &mut [Plan<'_>], now: Nanos) -> Result<(), NoSlot> {
-        for plan in plans {
+        for plan in plans
+            .iter_mut()
+            .filter(|plan| plan.found.is_none() && !plan.skipped)
+        {
             let content = Content::Count(plan.charge.algorithm);
             match self.insert(plan.key, content, plan.charge.label, now, |_| {}) {
                 Ok(()) => {}
@@ -203,50 +212,47 @@ impl LimitTable {
         Ok(())
     }
 
-    fn attempt(
-        &self,
-        plans: &mut [Plan<'_>],
+    #[inline]
+    fn attempt<'t>(
+        &'t self,
+        plans: &mut [Plan<'t>],
         claim: Claim,
         now: Nanos,
+        taken: &mut Reservation,
         out: &mut SmallVec<[Reading; 4]>,
     ) -> Attempt {
-        out.clear();
-        let places: Places<'_> = plans.iter().map(|plan| self.find(plan.key)).collect();
+        for plan in plans.iter_mut() {
+            plan.found = self.find(plan.key);
+        }
         let Some(t) = self.present(now) else {
-            return Attempt::Stopped(Verdict::Unavailable);
+            return Attempt::Stopped(Stop::Foreign);
         };
         let (mut refused, mut missing) = (false, false);
-        for (plan, place) in plans.iter_mut().zip(&places) {
-            let slot = place.map(|(_, slot)| slot);
-            let Ok(look) = self.look(plan, slot, claim, t) else {
-                return Attempt::Stopped(Verdict::Unavailable);
+        out.clear();
+        for plan in plans.iter_mut() {
+            let look = match self.look(plan, claim, t) {
+                Ok(look) => look,
+                Err(stop) => return Attempt::Stopped(stop),
             };
             let reading = plan.reading(&look, now);
             refused |= reading.refused;
-            if !plan.enforced && !look.room {
-                plan.skipped = true;
-            }
-            missing |= slot.is_none() && !plan.skipped;
+            plan.skipped |= !plan.enforced && !look.room;
+            missing |= plan.found.is_none() && !plan.skipped;
             out.push(reading);
         }
         if refused {
-            return Attempt::Refused;
+            Attempt::Refused
+        } else if missing {
+            Attempt::NoSlots
+        } else {
+            self.take_all(plans, claim, Times { now, t }, taken, out)
         }
-        if missing {
-            return Attempt::NoSlots;
-        }
-        self.take_all(plans, &places, claim, (t, now), out)
     }
 
     /// What a plan's call would find.
     #[inline]
-    fn look(
-        &self,
-        plan: &Plan<'_>,
-        slot: Option<&Slot>,
-        claim: Claim,
-        t: Nanos,
-    ) -> Result<Look, Stop> {
+    fn look(&self, plan: &Plan<'_>, claim: Claim, t: Nanos) -> Result<Look, Stop> {
+        let slot = plan.found.map(|(_, slot)| slot);
         // ORDERING: Acquire, as for every count; an absent slot reads as one never used.
         let word =
             |place: usize| slot.map_or(0, |slot| slot.ring[place % RING].load(Ordering::Acquire));
@@ -254,7 +260,9 @@ impl LimitTable {
             slot.admits(Content::Count(plan.charge.algorithm), plan.charge.label)?;
         }
         match plan.rule {
-            Rule::Windows(windows) => windows.look(plan.charge.cost, plan.bound, t, word),
+            Rule::Windows(windows) => {
+                windows.look(plan.charge.cost, plan.bound, windows.epoch(t), word)
+            }
             Rule::Bucket(bucket) => bucket.look(plan.charge.cost, t, word(0)),
             Rule::Concurrency => {
                 let calls = self.calls(claim);
@@ -270,61 +278,64 @@ impl LimitTable {
     /// Ends the generations of dead processes that stand in the way; true if there were any.
     #[cold]
     fn bury_dead(&self, slot: &Slot, claim: Claim) -> bool {
-        concurrency::suspects(&slot.ring, claim.seat)
+        concurrency::suspects(&slot.ring, claim.index())
             .fold(false, |any, seat| self.retire_if_dead(seat) | any)
     }
 
     /// Takes every charge in order of its place, so that calls meet in the same order everywhere.
+    #[inline]
     fn take_all(
         &self,
         plans: &[Plan<'_>],
-        places: &Places<'_>,
         claim: Claim,
-        (t, now): (Nanos, Nanos),
+        times: Times,
+        taken: &mut Reservation,
         out: &mut [Reading],
     ) -> Attempt {
         let mut order: SmallVec<[(usize, usize); 4]> = SmallVec::new();
-        for (index, place) in places.iter().enumerate() {
-            if let Some((place, _)) = place.filter(|_| !plans[index].skipped) {
-                order.push((place, index));
+        for (index, plan) in plans.iter().enumerate() {
+            if let Some((place, _)) = plan.found.filter(|_| !plan.skipped) {
+                let rank = order.iter().take_while(|(other, _)| *other < place).count();
+                order.insert(rank, (place, index));
             }
         }
-        order.sort_unstable();
-        let mut taken = Reservation::default();
         for (_, index) in order {
-            let (plan, Some((place, slot))) = (&plans[index], places[index]) else {
+            let (plan, reading) = (&plans[index], &mut out[index]);
+            let Some((place, slot)) = plan.found else {
                 continue;
             };
-            match self.take(plan, slot, claim, t) {
+            match self.take(plan, slot, claim, times.t) {
                 Ok(part) => {
-                    out[index].remaining = plan.whole().saturating_sub(part.used);
-                    out[index].reset_ns = part.clear_at.since(now);
+                    reading.remaining = plan.whole().saturating_sub(part.used);
+                    reading.reset_ns = part.clear_at.since(times.now);
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        reason = "a table has at most 2^24 slots"
+                    )]
                     taken.0.push(Held {
-                        slot: place,
+                        slot: place as u32,
                         id: plan.key.id,
-                        key_hi: plan.key.hi,
-                        cost: plan.charge.cost,
                         mark: part.mark,
                     });
                 }
-                Err(Stop::Full) if !plan.enforced => out[index].shadow_refused = true,
+                Err(Stop::Full) if !plan.enforced => reading.shadow_refused = true,
                 Err(stop) => {
-                    self.undo(&taken, t);
+                    self.undo(taken, times.t);
                     return match stop {
-                        Stop::Full => self.refusal(plans, places, (claim, t, now), index, out),
-                        Stop::Contended => Attempt::Stopped(Verdict::Contended),
-                        Stop::Foreign => Attempt::Stopped(Verdict::Unavailable),
+                        Stop::Full => self.refusal(plans, claim, times, index, out),
+                        _ => Attempt::Stopped(stop),
                     };
                 }
             }
         }
-        Attempt::Admitted(taken)
+        Attempt::Admitted
     }
 
+    #[inline]
     fn take(&self, plan: &Plan<'_>, slot: &Slot, claim: Claim, t: Nanos) -> Result<Taken, Stop> {
         let cost = plan.charge.cost;
         match plan.rule {
-            Rule::Windows(windows) => windows.take(&slot.ring, cost, plan.bound, t),
+            Rule::Windows(windows) => windows.take(&slot.ring, cost, plan.bound, windows.epoch(t)),
             Rule::Bucket(bucket) => {
                 self.raise_floor(t);
                 bucket.take(&slot.ring[0], cost, t)
@@ -338,16 +349,16 @@ impl LimitTable {
     fn refusal(
         &self,
         plans: &[Plan<'_>],
-        places: &Places<'_>,
-        (claim, t, now): (Claim, Nanos, Nanos),
+        claim: Claim,
+        times: Times,
         failed: usize,
         out: &mut [Reading],
     ) -> Attempt {
-        for (index, (plan, place)) in plans.iter().zip(places).enumerate() {
-            let Ok(look) = self.look(plan, place.map(|(_, slot)| slot), claim, t) else {
-                return Attempt::Stopped(Verdict::Unavailable);
-            };
-            out[index] = plan.reading(&look, now);
+        for (plan, reading) in plans.iter().zip(out.iter_mut()) {
+            match self.look(plan, claim, times.t) {
+                Ok(look) => *reading = plan.reading(&look, times.now),
+                Err(stop) => return Attempt::Stopped(stop),
+            }
         }
         // It had no room when it was tried, whatever has come free since.
         out[failed].refused = true;
@@ -356,75 +367,75 @@ impl LimitTable {
 
     /// Gives back what an attempt took; the caller is still pinned.
     #[cold]
-    fn undo(&self, taken: &Reservation, now: Nanos) {
-        for held in &taken.0 {
+    fn undo(&self, taken: &mut Reservation, now: Nanos) {
+        for held in taken.0.drain(..) {
             match held.mark {
-                Mark::Running(_) => self.finish(held),
-                _ => self.give_back(held, now),
+                Mark::Running { .. } => self.finish(&held),
+                _ => self.give_back(&held, now),
             }
         }
     }
 
     /// Settles a reservation. What a window no longer holds, it no longer holds: nothing else is lowered.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a reservation is settled once"
+    )]
     pub fn release(&self, reservation: Reservation, how: Release, now: Nanos) {
         if !self.mapping.usable() {
             return;
         }
-        let (running, counted): (SmallVec<[Held; 4]>, SmallVec<[Held; 4]>) = reservation
-            .0
-            .into_iter()
-            .partition(|held| matches!(held.mark, Mark::Running(_)));
         // A slot in which this process has a running call is not idle, so no pin is needed to keep it.
-        for held in &running {
+        for held in &reservation.0 {
             self.finish(held);
         }
-        if how == Release::Finish || counted.is_empty() {
+        if how == Release::Finish || reservation.0.is_empty() {
             return;
         }
         // Without a pin the rest stays charged, which is the safe side.
         let Some(_pinned) = self.claim().and_then(|claim| self.pin(claim)) else {
             return;
         };
-        for held in &counted {
+        for held in &reservation.0 {
             self.give_back(held, now);
         }
     }
 
+    /// Ends a running call, if that is what is held.
     fn finish(&self, held: &Held) {
-        if let (Some(slot), Mark::Running(claim)) = (self.mapping.slots().get(held.slot), held.mark)
-        {
-            // ORDERING: Acquire, then Relaxed: as in `find`.
-            let id = slot.id.load(Ordering::Acquire);
-            if id & !MARK == held.id && slot.key_hi.load(Ordering::Relaxed) == held.key_hi {
-                concurrency::finish(&slot.ring, claim, held.cost);
+        let Mark::Running { claim, cost } = held.mark else {
+            return;
+        };
+        if let Some(slot) = self.mapping.slots().get(held.slot as usize) {
+            // ORDERING: Acquire, as in `find`.
+            if held.is(slot.id.load(Ordering::Acquire)) {
+                concurrency::finish(&slot.ring, claim, cost);
             }
         }
     }
 
     /// Takes a window's or a bucket's charge back; the caller is pinned.
     fn give_back(&self, held: &Held, now: Nanos) {
-        let Some(slot) = self.mapping.slots().get(held.slot) else {
+        let Some(slot) = self.mapping.slots().get(held.slot as usize) else {
             return;
         };
-        let key = Locator {
-            id: held.id,
-            hi: held.key_hi,
-        };
-        // ORDERING: Acquire, then Relaxed: as in `find`.
-        let id = slot.id.load(Ordering::Acquire);
-        if !key.is(id) || slot.key_hi.load(Ordering::Relaxed) != key.hi || !revive(slot, key, id) {
+        // ORDERING: Acquire, as in `find`.
+        if !revive(slot, held.id, slot.id.load(Ordering::Acquire)) {
             return;
         }
-        match (held.mark, slot.content()) {
-            (Mark::Epoch(epoch), Some(Content::Count(algorithm))) => {
+        match held.mark {
+            Mark::Epoch { epoch, cost } => {
+                let Some(Content::Count(algorithm)) = slot.content() else {
+                    return;
+                };
                 if let Some(Rule::Windows(windows)) = Rule::of(algorithm) {
-                    windows.give_back(&slot.ring, epoch, held.cost);
+                    windows.give_back(&slot.ring, epoch, cost);
                 }
             }
-            (Mark::Debt { debt_ns, stamp }, _) => {
+            Mark::Debt { debt_ns, stamp } => {
                 Bucket::give_back(&slot.ring[0], debt_ns, stamp, || self.floor().max(now));
             }
-            _ => {}
+            Mark::Running { .. } => {}
         }
     }
 
@@ -435,22 +446,24 @@ impl LimitTable {
         if !self.mapping.usable() || now >= HORIZON {
             return None;
         }
-        let plan = Plan::of(charge)?;
-        let slot = self
+        let mut plan = Plan::of(charge)?;
+        plan.found = self
             .places(plan.key)
-            .map(|(_, slot)| slot)
-            .find(|slot| slot.holds_key(plan.key));
+            .find(|(_, slot)| slot.holds_key(plan.key));
         let t = self.floor().max(now);
-        // Not pinned: if the slot changes hands meanwhile, its key has none.
         let nobody = Claim {
-            seat: usize::MAX,
+            seat: u32::MAX,
             generation: 0,
         };
-        let look = self.look(&plan, slot, nobody, t);
-        let look = match slot {
-            Some(slot) if !slot.holds_key(plan.key) => self.look(&plan, None, nobody, t),
-            _ => look,
-        };
+        let mut look = self.look(&plan, nobody, t);
+        // Not pinned: if the slot changed hands meanwhile, the key has none.
+        if plan
+            .found
+            .is_some_and(|(_, slot)| !slot.holds_key(plan.key))
+        {
+            plan.found = None;
+            look = self.look(&plan, nobody, t);
+        }
         Some(plan.reading(&look.ok()?, now))
     }
 }

@@ -96,7 +96,7 @@ impl LimitTable {
             },
         };
         let look: Look = match Rule::of(algorithm)? {
-            Rule::Windows(windows) => windows.look(0, u64::MAX, t, word),
+            Rule::Windows(windows) => windows.look(0, u64::MAX, windows.epoch(t), word),
             Rule::Bucket(bucket) => bucket.look(0, t, word(0)),
             Rule::Concurrency => calls.look(0, u64::MAX, t, word),
         }

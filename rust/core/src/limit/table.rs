@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use super::binding;
 use super::bucket::Bucket;
-use super::concurrency::Calls;
+use super::concurrency::{self, Calls};
 use super::key::Locator;
 use super::layout::{BUSY, Content, EMPTY, MARK, PROBES, Slot};
 use super::mark::Claim;
@@ -82,6 +82,15 @@ impl Rule {
             Algorithm::Concurrency => Some(Self::Concurrency),
         }
     }
+
+    /// The largest maximum.
+    pub(super) const fn capacity(self) -> u64 {
+        match self {
+            Self::Windows(windows) => windows.capacity(),
+            Self::Bucket(_) => Bucket::CAPACITY,
+            Self::Concurrency => concurrency::CAPACITY,
+        }
+    }
 }
 
 impl LimitTable {
@@ -143,7 +152,15 @@ impl LimitTable {
             .header()
             .seats_used
             .fetch_max(seat as u64 + 1, Ordering::AcqRel);
-        Some(*self.claim.get_or_init(|| Claim { seat, generation }))
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low half is what a claim keeps"
+        )]
+        let claim = Claim {
+            seat: u32::try_from(seat).ok()?,
+            generation: generation as u32,
+        };
+        Some(*self.claim.get_or_init(|| claim))
     }
 
     /// Declares a seat's generation over if its process is dead; true if it was.
@@ -171,7 +188,7 @@ impl LimitTable {
     /// Pins this thread.
     #[inline]
     pub(super) fn pin(&self, claim: Claim) -> Option<Pinned<'_>> {
-        pin(self.mapping.pins(), claim.seat, hint())
+        pin(self.mapping.pins(), claim.index(), hint())
     }
 
     /// The pins that some process could have taken.
@@ -241,7 +258,7 @@ impl LimitTable {
             }
             // ORDERING: Relaxed; ordered by `id`, and stable while the caller is pinned.
             if key.is(id) && slot.key_hi.load(Ordering::Relaxed) == key.hi {
-                return revive(slot, key, id).then_some((place, slot));
+                return revive(slot, key.id, id).then_some((place, slot));
             }
         }
         None
@@ -400,7 +417,7 @@ impl LimitTable {
 
     /// Whether another process, or this one, sits there.
     pub(super) fn seat_lives(&self, seat: usize) -> bool {
-        self.claim.get().is_some_and(|claim| claim.seat == seat) || self.mapping.seat_alive(seat)
+        self.claim.get().is_some_and(|claim| claim.index() == seat) || self.mapping.seat_alive(seat)
     }
 
     /// Whether a slot counts nothing any more at the clock floor.
@@ -431,22 +448,22 @@ impl LimitTable {
     }
 }
 
-/// Takes the mark off a slot that is about to be used; false if the slot was taken away instead.
+/// Takes the mark off a slot that is about to be used, whose id was read as `id`; false if the slot is not, or no
+/// longer, the one of the unmarked id `own`.
 #[inline]
-pub(super) fn revive(slot: &Slot, key: Locator, mut id: u64) -> bool {
-    while id & MARK == MARK {
+pub(super) fn revive(slot: &Slot, own: u64, mut id: u64) -> bool {
+    while id == own | MARK {
         step();
         // ORDERING: AcqRel; makes the evictor's last exchange fail.
         match slot
             .id
-            .compare_exchange(id, key.id, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(id, own, Ordering::AcqRel, Ordering::Acquire)
         {
             Ok(_) => return true,
-            Err(now) if key.is(now) => id = now,
-            Err(_) => return false,
+            Err(now) => id = now,
         }
     }
-    true
+    id == own
 }
 
 /// Where this thread begins to look for a free pin, so that threads do not meet.

@@ -8,7 +8,8 @@
 //! them, at k, summed the others after sealing them; a sealed word admits nothing, so its count can only fall,
 //! and the true sum at that admission was at most the sum that was tested. Nothing is added to k−7..k−1 after it.
 //!
-//! A stale clock does no harm: an admission joins the newest epoch found in the ring, never an older one.
+//! A stale clock does no harm: an admission joins the newest epoch found in the ring, never an older one, and one
+//! that finds the newest word sealed joins the epoch after it, which has begun for whoever sealed it.
 
 use super::Window;
 use super::calendar::Ruler;
@@ -21,7 +22,9 @@ use crate::time::Nanos;
 /// Words in a ring.
 pub(super) const RING: usize = 8;
 /// Past sub-windows of a sliding window.
-const PAST: u64 = RING as u64 - 1;
+const PAST: u8 = 7;
+
+const _: () = assert!(RING == PAST as usize + 1, "a word for each sub-window, and one more");
 /// How often an admission starts over because others changed the ring under it.
 const RESTARTS: u32 = 64;
 
@@ -29,7 +32,7 @@ const RESTARTS: u32 = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Windows {
     ruler: Ruler,
-    past: u64,
+    past: u8,
 }
 
 /// A reading of a ring.
@@ -42,13 +45,16 @@ struct Tally {
 
 impl Windows {
     /// A window of the calendar; `None` if it is too narrow.
+    #[inline]
     pub(super) fn fixed(window: Window) -> Option<Self> {
         Ruler::new(window).map(|ruler| Self { ruler, past: 0 })
     }
 
     /// A sliding window; `None` if it is too narrow.
+    #[inline]
     pub(super) fn sliding(window_ns: u64) -> Option<Self> {
-        Ruler::new(Window::Span(window_ns.div_ceil(PAST))).map(|ruler| Self { ruler, past: PAST })
+        let ruler = Ruler::new(Window::Span(window_ns.div_ceil(u64::from(PAST))))?;
+        Some(Self { ruler, past: PAST })
     }
 
     /// The largest count one word holds.
@@ -56,14 +62,20 @@ impl Windows {
         self.ruler.class().capacity()
     }
 
+    /// The number of the window that holds `t`.
+    #[inline]
+    pub(super) fn epoch(self, t: Nanos) -> u64 {
+        self.ruler.epoch(t)
+    }
+
     /// Where in the ring an epoch has its word.
-    #[expect(clippy::cast_possible_truncation, reason = "a remainder of at most 8")]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 7")]
     const fn place(self, epoch: u64) -> usize {
-        (epoch % (self.past + 1)) as usize
+        // The ring's length is a power of two, and `past` is one less than it or 0.
+        (epoch & self.past as u64) as usize
     }
 
     /// The words in use.
-    #[expect(clippy::cast_possible_truncation, reason = "at most 8")]
     const fn words(self) -> usize {
         self.past as usize + 1
     }
@@ -72,61 +84,84 @@ impl Windows {
         self.ruler.class().unpack(bits).ok_or(Stop::Foreign)
     }
 
-    /// Sums the words that an admission at `t` would sum. `word` gives the bits at a place of the ring.
-    fn tally(self, t: Nanos, word: impl Fn(usize) -> u64) -> Result<Tally, Stop> {
-        let mut newest = self.ruler.epoch(t);
-        let mut words = [Word {
-            epoch: 0,
-            sealed: false,
-            count: 0,
-        }; RING];
-        for (place, slot) in words.iter_mut().enumerate().take(self.words()) {
+    /// The epoch that an admission joins which finds this word: a sealed one says that time has gone past it.
+    const fn joined(word: Word) -> u64 {
+        word.epoch + word.sealed as u64
+    }
+
+    /// Sums the words that an admission in `epoch` would sum. `word` gives the bits at a place of the ring.
+    fn tally(self, epoch: u64, word: impl Fn(usize) -> u64) -> Result<Tally, Stop> {
+        let mut words = [Word::UNUSED; RING];
+        let mut newest = epoch;
+        for (place, slot) in words.iter_mut().enumerate() {
             *slot = self.decode(word(place))?;
-            newest = newest.max(slot.epoch);
+            newest = newest.max(Self::joined(*slot));
         }
         let mut tally = Tally {
             newest,
             counts: [0; RING],
             total: 0,
         };
-        for word in &words[..self.words()] {
-            let age = newest - word.epoch;
-            if age <= self.past {
-                tally.counts[index(age)] += word.count;
+        for word in &words {
+            if let Some(count) = tally.counts.get_mut(index(newest - word.epoch)) {
+                *count += word.count;
                 tally.total += word.count;
             }
         }
         Ok(tally)
     }
 
-    /// When the last unit of the newest window is forgotten.
-    fn clear_at(self, newest: u64) -> Nanos {
-        self.ruler.start(newest.saturating_add(self.past + 1))
+    /// When the last unit of window `epoch` is forgotten.
+    #[inline]
+    fn clear_at(self, epoch: u64) -> Nanos {
+        self.ruler
+            .start(epoch.saturating_add(u64::from(self.past) + 1))
     }
 
-    /// What a call of `cost` at `t` would find. `word` gives the bits at a place of the ring.
+    /// What a call of `cost` in `epoch` would find. `word` gives the bits at a place of the ring.
+    #[inline]
     pub(super) fn look(
         self,
         cost: u64,
         bound: u64,
-        t: Nanos,
+        epoch: u64,
         word: impl Fn(usize) -> u64,
     ) -> Result<Look, Stop> {
-        let tally = self.tally(t, word)?;
+        if self.past > 0 {
+            return self.look_back(cost, bound, epoch, word);
+        }
+        let word = self.decode(word(0))?;
+        let newest = epoch.max(word.epoch);
+        let used = if word.epoch == newest { word.count } else { 0 };
+        let room = cost <= bound && used <= bound - cost;
+        let clear_at = self.clear_at(newest);
+        Ok(Look {
+            used,
+            room,
+            opens_at: (cost <= bound).then_some(clear_at),
+            clear_at,
+        })
+    }
+
+    /// [`Windows::look`] for a sliding window.
+    fn look_back(
+        self,
+        cost: u64,
+        bound: u64,
+        epoch: u64,
+        word: impl Fn(usize) -> u64,
+    ) -> Result<Look, Stop> {
+        let tally = self.tally(epoch, word)?;
         let room = cost <= bound && tally.total <= bound - cost;
         Ok(Look {
             used: tally.total,
-            opens_at: if room {
-                Some(t)
-            } else {
-                self.opens_at(&tally, cost, bound)
-            },
-            clear_at: if self.past == 0 || tally.total > 0 {
+            room,
+            opens_at: self.opens_at(&tally, cost, bound),
+            clear_at: if tally.total > 0 {
                 self.clear_at(tally.newest)
             } else {
-                t
+                Nanos(0)
             },
-            room,
         })
     }
 
@@ -134,7 +169,7 @@ impl Windows {
     fn opens_at(self, tally: &Tally, cost: u64, bound: u64) -> Option<Nanos> {
         let allowed = bound.checked_sub(cost)?;
         let mut left = tally.total;
-        for age in (0..=self.past).rev() {
+        for age in (0..=u64::from(self.past)).rev() {
             left -= tally.counts[index(age)];
             if left <= allowed {
                 return Some(self.clear_at(tally.newest.saturating_sub(age)));
@@ -143,16 +178,18 @@ impl Windows {
         None
     }
 
-    /// Counts `cost` at `t`, if the sum stays within `bound`, which is within the capacity.
+    /// Counts `cost` in `epoch` or a newer one that has begun, if the sum stays within `bound`, which is within
+    /// the capacity.
+    #[inline]
     pub(super) fn take(
         self,
         ring: &[AtomicU64; RING],
         cost: u64,
         bound: u64,
-        t: Nanos,
+        epoch: u64,
     ) -> Result<Taken, Stop> {
         for _ in 0..RESTARTS {
-            if let Some(outcome) = self.try_take(ring, cost, bound, t) {
+            if let Some(outcome) = self.try_take(ring, cost, bound, epoch) {
                 return outcome;
             }
         }
@@ -160,43 +197,42 @@ impl Windows {
     }
 
     /// One attempt; `None` if the ring changed under it.
+    #[inline]
     fn try_take(
         self,
         ring: &[AtomicU64; RING],
         cost: u64,
         bound: u64,
-        t: Nanos,
+        epoch: u64,
     ) -> Option<Result<Taken, Stop>> {
-        let mut newest = self.ruler.epoch(t);
-        for cell in &ring[..self.words()] {
-            // ORDERING: Acquire pairs with the admissions' AcqRel; every claim is about one word's own order.
-            match self.decode(cell.load(Ordering::Acquire)) {
-                Ok(word) => newest = newest.max(word.epoch),
+        let (newest, before) = if self.past == 0 {
+            (epoch, 0)
+        } else {
+            match self.seal_past(ring, epoch)? {
+                Ok(sealed) => sealed,
                 Err(stop) => return Some(Err(stop)),
             }
-        }
-        let mut before = 0;
-        for age in 1..=self.past.min(newest) {
-            match self.seal(&ring[self.place(newest - age)], newest - age)? {
-                Ok(count) => before += count,
-                Err(stop) => return Some(Err(stop)),
-            }
-        }
+        };
         let cell = &ring[self.place(newest)];
-        // ORDERING: Acquire, as above.
+        // ORDERING: Acquire pairs with the AcqRel below; every claim is about one word's own order.
         let bits = cell.load(Ordering::Acquire);
         let word = match self.decode(bits) {
             Ok(word) => word,
             Err(stop) => return Some(Err(stop)),
         };
-        if word.epoch > newest || (word.epoch == newest && word.sealed) {
+        let newest = if self.past == 0 {
+            newest.max(word.epoch)
+        } else {
+            newest
+        };
+        if Self::joined(word) > newest {
             return None;
         }
-        let used = before + if word.epoch == newest { word.count } else { 0 };
-        if cost > bound || used > bound - cost {
+        let count = if word.epoch == newest { word.count } else { 0 };
+        if cost > bound || before + count > bound - cost {
             return Some(Err(Stop::Full));
         }
-        let count = used - before + cost;
+        let count = count + cost;
         let next = self.ruler.class().pack(Word {
             epoch: newest,
             sealed: false,
@@ -207,10 +243,33 @@ impl Windows {
         cell.compare_exchange(bits, next, Ordering::AcqRel, Ordering::Acquire)
             .ok()?;
         Some(Ok(Taken {
-            used: used + cost,
+            used: before + count,
             clear_at: self.clear_at(newest),
-            mark: Mark::Epoch(newest),
+            mark: Mark::Epoch {
+                epoch: newest,
+                cost,
+            },
         }))
+    }
+
+    /// Finds the newest epoch that has begun, seals those before it, and sums them; `None` if the ring changed.
+    fn seal_past(self, ring: &[AtomicU64; RING], epoch: u64) -> Option<Result<(u64, u64), Stop>> {
+        let mut newest = epoch;
+        for cell in ring {
+            // ORDERING: Acquire, as in `try_take`.
+            match self.decode(cell.load(Ordering::Acquire)) {
+                Ok(word) => newest = newest.max(Self::joined(word)),
+                Err(stop) => return Some(Err(stop)),
+            }
+        }
+        let mut sum = 0;
+        for age in 1..=u64::from(self.past).min(newest) {
+            match self.seal(&ring[self.place(newest - age)], newest - age)? {
+                Ok(count) => sum += count,
+                Err(stop) => return Some(Err(stop)),
+            }
+        }
+        Some(Ok((newest, sum)))
     }
 
     /// Closes the word of a past epoch to admissions and reads it; `None` if it changed meanwhile.
@@ -274,7 +333,7 @@ impl Windows {
             // ORDERING: Acquire; the caller's fence orders this scan after its mark.
             let bits = cell.load(Ordering::Acquire);
             self.decode(bits)
-                .is_ok_and(|word| bits == 0 || word.epoch + self.past < now)
+                .is_ok_and(|word| bits == 0 || word.epoch + u64::from(self.past) < now)
         })
     }
 
@@ -296,7 +355,12 @@ impl Windows {
 }
 
 /// Where a tally keeps the count of an age.
-#[expect(clippy::cast_possible_truncation, reason = "an age is at most 7")]
+#[expect(clippy::cast_possible_truncation, reason = "less than 8")]
 const fn index(age: u64) -> usize {
-    age as usize
+    // An age that does not fit is beyond the ring anyway.
+    if age < RING as u64 {
+        age as usize
+    } else {
+        RING
+    }
 }

@@ -10,7 +10,7 @@
 use crate::time::Nanos;
 
 /// Bits that epoch and count share.
-const SHARED_BITS: u32 = 59;
+const SHARED_BITS: u8 = 59;
 /// The class sits above everything else.
 const CLASS_SHIFT: u32 = 60;
 /// Narrowest window that a word can number until [`super::HORIZON`].
@@ -24,8 +24,8 @@ pub(super) const CONCURRENCY: u64 = 9;
 /// How a counting word is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Class {
-    tag: u64,
-    count_bits: u32,
+    tag: u8,
+    count_bits: u8,
 }
 
 impl Class {
@@ -57,7 +57,7 @@ impl Class {
 
     /// A word of this class. The caller keeps `count` within [`Class::capacity`].
     pub(super) const fn pack(self, word: Word) -> u64 {
-        (self.tag << CLASS_SHIFT)
+        ((self.tag as u64) << CLASS_SHIFT)
             | (word.epoch << (self.count_bits + 1))
             | ((word.sealed as u64) << self.count_bits)
             | word.count
@@ -66,13 +66,9 @@ impl Class {
     /// What `bits` say; `None` if they belong to another class. The unused word reads as epoch 0, count 0.
     pub(super) const fn unpack(self, bits: u64) -> Option<Word> {
         if bits == 0 {
-            return Some(Word {
-                epoch: 0,
-                sealed: false,
-                count: 0,
-            });
+            return Some(Word::UNUSED);
         }
-        if bits >> CLASS_SHIFT != self.tag {
+        if bits >> CLASS_SHIFT != self.tag as u64 {
             return None;
         }
         Some(Word {
@@ -92,6 +88,15 @@ pub(super) struct Word {
     pub(super) sealed: bool,
     /// Units admitted in the window.
     pub(super) count: u64,
+}
+
+impl Word {
+    /// What a word says that was never used.
+    pub(super) const UNUSED: Self = Self {
+        epoch: 0,
+        sealed: false,
+        count: 0,
+    };
 }
 
 /// A word that is one number under a class: the token bucket's.
