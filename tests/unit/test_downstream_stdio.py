@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway._core import Engine, LimitTable, PolicySet
+from gateway.downstream.pipes import Output
 from gateway.downstream.stdio import wrap
 from gateway.enforcement import EnforcementPoint
 from gateway.errors import UpstreamError
@@ -189,29 +190,15 @@ def test_an_endless_line_is_held_up_to_the_bound_only():
     run(scenario())
 
 
-def test_refused_notifications_and_answers_are_dropped(caplog):
+def test_refused_notifications_are_dropped(caplog):
     async def scenario():
-        class Deny(Spy):
-            def __init__(self):
-                super().__init__()
-                decide = self.inner.engine.decide
-
-                def refuse(caller, body):
-                    decision = decide(caller, body)
-                    if decision.kind in ("notification", "response"):
-                        decision.allowed = False
-                        decision.code = "method-denied"
-                    return decision
-
-                self.inner.engine.decide = refuse
-
-        async with desk(spy=Deny()) as it:
+        spy = Spy({**POLICY, "methods": {"notifications/x": {"action": "deny"}}})
+        async with desk(spy=spy) as it:
             it.say(b'{"jsonrpc":"2.0","method":"notifications/x"}')
-            it.say(b'{"jsonrpc":"2.0","id":1,"result":{}}')
             assert (await it.ask(call(1)))["result"]["seen"] == [call(1).decode()]
 
     run(scenario())
-    assert "a notification was refused: method-denied" in caplog.text
+    assert "a notification was refused: " in caplog.text
 
 
 def test_the_negotiated_revision_counts_from_the_next_message():
@@ -235,17 +222,14 @@ def test_hidden_tools_do_not_pass_and_what_cannot_be_read_neither(caplog):
             heard = await it.ask(call(1, script=[["say", answer], ["hush"]]))
             assert heard["result"]["tools"] == [{"name": "kept"}]
 
-            def unreadable(caller, body):
-                raise ValueError("it reads two ways")
-
-            it.spy.inner.engine.filter_list = unreadable
-            heard = await it.ask(call(2))
+            twice = '{"jsonrpc":"2.0","id":2,"result":{"tools":[]},"result":{"tools":[]}}\n'
+            heard = await it.ask(call(2, script=[["raw", twice], ["hush"]]))
             assert heard["id"] == 2
-            assert "seen" not in json.dumps(heard)
+            assert heard["result"]["isError"]
         assert it.spy.settled == [("tools/call", "done")] * 2
 
     run(scenario())
-    assert "it reads two ways" in caplog.text
+    assert "a message of the server is not relayed" in caplog.text
 
 
 def test_standard_output_carries_the_protocol_only(caplog):
@@ -365,17 +349,22 @@ def test_a_signal_is_passed_on():
     run(scenario())
 
 
-def test_a_client_that_does_not_read_makes_the_server_wait():
+def test_a_client_that_does_not_read_makes_the_writer_wait():
     async def scenario():
-        async with desk() as it:
-            it.out.pause_reading()
-            big = [["raw", json.dumps({"method": "m", "params": {"x": "y" * 1000}}) + "\n"]] * 1000
-            it.say(call(1, script=big[:30]))
-            for _ in range(50):
-                await breathe()
-            it.out.resume_reading()
-            heard = [await it.hear() for _ in range(31)]
-            assert heard[-1]["id"] == 1
+        theirs, ours = os.pipe()
+        sink = Output(ours)
+        await sink.open()
+        line = b"x" * 1_000_000
+        writing = asyncio.ensure_future(sink.write(line))
+        await breathe()
+        assert not writing.done()
+        with os.fdopen(theirs, "rb") as reader:
+            assert await asyncio.to_thread(reader.readline) == line + b"\n"
+            assert await writing
+        await until(sink._lost.is_set)
+        assert not await sink.write(b"more")
+        await sink.close(asyncio.get_running_loop())
+        os.close(ours)
 
     run(scenario())
 

@@ -103,6 +103,7 @@ def test_a_child_that_is_not_read_is_made_to_wait():
         )
         async with running(code) as child:
             assert (await child.line()).startswith(b"0 ")
+            await until(lambda: child._paused)
             # 100 MB are to be had; what is held is a few chunks past the bound.
             for _ in range(200):
                 await breathe()
@@ -117,16 +118,23 @@ def test_a_child_that_is_not_read_is_made_to_wait():
 
 def test_a_child_that_does_not_read_makes_the_writer_wait():
     async def scenario():
-        async with running(
-            "import sys; input(); input(); print(len(sys.stdin.readline()))"
-        ) as child:
-            body = b"x" * 200_000
-            await child.write(body)
+        code = (
+            "import signal, sys\n"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+            "print('up', flush=True)\n"
+            "signal.sigwait([signal.SIGUSR1])\n"
+            "print([len(sys.stdin.readline()) for _ in range(3)])\n"
+        )
+        async with running(code) as child:
+            await child.line()
+            await child.write(b"x" * 4_000_000)
             blocked = asyncio.ensure_future(child.write(b"second"))
-            # The first line alone is more than fits; the child reads it only when it is up.
-            await until(blocked.done)
+            await breathe()
+            assert not blocked.done()
+            child.signal(signal.SIGUSR1)
+            await blocked
             await child.write(b"third")
-            assert await child.line() == b"6"
+            assert await child.line() == b"[4000001, 7, 6]"
 
     run(scenario())
 
@@ -189,7 +197,8 @@ def test_descendants_go_with_the_child():
             "p = subprocess.Popen([sys.executable, '-Ic', 'import signal; signal.pause()'])\n"
             "print(p.pid, flush=True)\n"
         )
-        async with running(code) as child:
+        # Time stands still: nothing else lets go of the pipe.
+        async with running(code, clock=HandClock()) as child:
             descendant = int(await child.line())
             assert await child.wait() == 0
             # The pipe it inherited ends only with it.
@@ -240,6 +249,9 @@ def test_a_broken_message_kills():
     async def scenario():
         async with running("print('{\"id\":1,', flush=True); input()") as child:
             assert [line async for line in child.messages()] == []
+            with pytest.raises(UpstreamError) as caught:
+                await child.write(b"{}")
+            assert not caught.value.sent
             assert await child.wait() == -signal.SIGKILL
 
     run(scenario())

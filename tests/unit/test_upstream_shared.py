@@ -133,6 +133,7 @@ def test_a_listen_is_a_stream_whose_messages_bear_its_own_id():
             other = {"jsonrpc": "2.0", "method": changed}
             await it.ask(modern(1, script=[["say", other]]))
             await it.ask(modern(2, script=[["say", tagged(changed, 2)]]))
+            assert not (await it.ask(modern(3, script=[["say", tagged(changed)]]))).streams
             await reply.holds(2)
             assert reply.messages == [tagged(changed, "L")] * 2
             closing = asyncio.ensure_future(it.upstream.aclose(5))
