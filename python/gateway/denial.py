@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.errors import GatewayError, UpstreamReason
 from gateway.mcp import is_recent
 
 if TYPE_CHECKING:
-    from gateway._core import Answer
+    from gateway.asgi import Headers
+
+Answer: TypeAlias = "tuple[int, Headers, bytes]"
+"""HTTP status, header fields (`content-type` included, no framing), body."""
 
 
 @dataclass(frozen=True, slots=True)

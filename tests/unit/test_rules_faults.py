@@ -174,6 +174,22 @@ def test_rule_39_what_cannot_be_taken_on_costs_nothing(draining: bool) -> None:
     run(main())
 
 
+def test_what_helps_running_calls_to_end_passes_while_draining() -> None:
+    async def main() -> None:
+        rig = Rig()
+        fields = await rig.open_session()
+        rig.sessions.expect_reply("s1", 7, "default")
+        rig.door.draining = True
+        cancels = message("notifications/cancelled", {"requestId": 1}, id=None)
+        assert (await rig.client.post(cancels, fields)).status == 202
+        reply = b'{"jsonrpc":"2.0","id":7,"result":{}}'
+        assert (await rig.client.post(reply, fields)).status == 202
+        rig.upstream.script = answer(200, [])
+        assert (await rig.client.request("DELETE", headers=fields)).status == 200
+
+    run(main())
+
+
 def test_rule_39_far_over_the_bound_nothing_is_read() -> None:
     async def main() -> None:
         going, go = asyncio.Event(), asyncio.Event()

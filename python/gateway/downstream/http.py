@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gateway.denial import FAULT_CODES, WORDINGS, Refused, refuse
+from gateway.denial import FAULT_CODES, WORDINGS, Answer, Refused, refuse
 from gateway.downstream.admission import Admission, method_not_allowed
 from gateway.downstream.attend import attend
 from gateway.downstream.body import BodyBounds, ClientGone, read_body
@@ -33,7 +33,7 @@ from gateway.mcp import (
 )
 
 if TYPE_CHECKING:
-    from gateway._core import Answer, Decision
+    from gateway._core import Decision
     from gateway.asgi import Headers, Message, Receive, Scope, Send
     from gateway.enforcement import EnforcementPoint
     from gateway.settings import Settings
@@ -132,7 +132,8 @@ class HttpDoor:
             body=body,
         )
         try:
-            if (code := self._unavailable()) is not None:
+            # What only helps running calls to end (replies, cancellations) is never too much.
+            if decision.kind in ("request", "batch") and (code := self._unavailable()) is not None:
                 raise Refused(_fault(decision, code))
             replies = check_claims(exchange, visit.service.sessions)
             keep, told = point.filter_for(caller), decision.limit_headers()
@@ -162,6 +163,8 @@ class HttpDoor:
 
     async def _get(self, visit: Visit) -> None:
         self._admission.admit_stream(visit.fields)
+        if (code := self._unavailable()) is not None:
+            raise Refused(refuse(code))
         await self._bodiless(visit, linger_s=0.0)
 
     async def _delete(self, visit: Visit) -> None:
@@ -172,8 +175,6 @@ class HttpDoor:
         modern = is_modern(visit.version)
         session, revision = (None, 0) if modern else self._session(visit)
         point = self._point(visit)
-        if (code := self._unavailable()) is not None:
-            raise Refused(refuse(code))
         exchange = Exchange(
             grant=visit.grant,
             server=visit.service.name,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.denial import RETRY_AFTER_S
+from gateway.denial import RETRY_AFTER_S, Answer
 
 if TYPE_CHECKING:
-    from gateway._core import Answer, Decision
+    from gateway._core import Decision
     from gateway.asgi import Message, Send
 
 
