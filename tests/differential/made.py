@@ -1,18 +1,20 @@
 """Hypothesis strategies for policies and calls, over few names so that things meet.
 
 Every policy made here is valid: limits that share a counter share their algorithm and cost, which
-hang on the counter's name.
+hang on the counter's name. What pending cases are about is not made: tool names that differ in case
+only (but see `test_case_is_judged_alike`), and denials of methods.
 """
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
 
-TOOLS = ("a", "ab", "b", "aXb", "Ab")
-PATTERNS = ("a", "ab", "b", "a*", "*b", "*", "a*b", "A*")
+TOOLS = ("a", "ab", "b", "axb")
+PATTERNS = ("a", "ab", "b", "a*", "*b", "*", "a*b")
 PATHS = (
     "args", "args.x", "args.y", "args.o.x", "args.l[0]", "args.l[1].x", "args.l[*]", "args.l[*].x",
 )  # fmt: skip
@@ -28,6 +30,7 @@ SPELLINGS = st.sampled_from(
 )
 
 
+@cache
 def texts() -> st.SearchStrategy[str]:
     """Strings as JSON, some spelt with escapes."""
     return st.one_of(
@@ -35,6 +38,7 @@ def texts() -> st.SearchStrategy[str]:
     )
 
 
+@cache
 def values() -> st.SearchStrategy[str]:
     """JSON text of a value of any kind."""
     scalars = st.one_of(SPELLINGS, texts(), st.sampled_from(["true", "false", "null"]))
@@ -48,6 +52,7 @@ def values() -> st.SearchStrategy[str]:
     )
 
 
+@cache
 def arguments() -> st.SearchStrategy[str]:
     """JSON text of the arguments of a call."""
     lists = st.lists(values(), max_size=3).map(lambda found: f"[{','.join(found)}]")
@@ -85,6 +90,7 @@ def conditions(draw: st.DrawFn) -> dict[str, Any]:
     return {"path": draw(st.sampled_from(PATHS)), "op": op, "value": draw(takes[op])}
 
 
+@cache
 def rules() -> st.SearchStrategy[list[dict[str, Any]]]:
     """Rules of one stage."""
     rule = st.fixed_dictionaries(
@@ -125,6 +131,7 @@ def limits(
     return {**found, **KINDS[counter]}
 
 
+@cache
 def entries() -> st.SearchStrategy[dict[str, Any]]:
     """What a policy says of a tool or method."""
     return st.fixed_dictionaries(
@@ -141,6 +148,16 @@ def entries() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
+def asking() -> st.SearchStrategy[dict[str, Any]]:
+    """What a policy says of a method."""
+    some = st.lists(limits(), min_size=1, max_size=2)
+    return st.fixed_dictionaries(
+        {}, optional={"require": rules(), "require_approval": rules(), "limits": some}
+    )
+
+
+@cache
 def policies() -> st.SearchStrategy[str]:
     """A valid policy document, as JSON text."""
     everywhere = st.fixed_dictionaries(
@@ -154,7 +171,7 @@ def policies() -> st.SearchStrategy[str]:
             "all_tools": everywhere,
             "tools": st.dictionaries(st.sampled_from(PATTERNS), entries(), max_size=4),
             "methods": st.dictionaries(
-                st.sampled_from(["resources/read", "prompts/get", "x/*"]), entries(), max_size=2
+                st.sampled_from(["resources/read", "prompts/get", "x/*"]), asking(), max_size=2
             ),
             "mode": MODES,
         },
@@ -166,14 +183,16 @@ def bodies(draw: st.DrawFn) -> bytes:
     """A well-formed request, mostly a tool call."""
     if draw(st.integers(0, 5)) == 0:
         method = draw(st.sampled_from(METHODS))
-        params = draw(st.one_of(arguments(), arguments().map(lambda a: f'{{"arguments":{a}}}')))
+        given = draw(arguments())
+        params = given if draw(st.booleans()) else f'{{"arguments":{given}}}'
         return f'{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}'.encode()
     tool = draw(st.sampled_from(TOOLS))
-    given = draw(st.one_of(st.just(""), arguments().map(lambda a: f',"arguments":{a}')))
+    given = f',"arguments":{draw(arguments())}' if draw(st.integers(0, 4)) else ""
     params = f'{{"name":"{tool}"{given}}}'
     return f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}'.encode()
 
 
+@cache
 def callers() -> st.SearchStrategy[dict[str, str | None]]:
     """One of a few grants, servers and sessions."""
     return st.fixed_dictionaries(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +34,21 @@ def test_engine_decides_as_specified(
     model, core = Model(policy), Core(policy)
     for body, caller in calls:
         agree(model.decide(caller, body, now=START), core.decide(caller, body, now=START), body)
+
+
+CASED = st.sampled_from(["a", "A", "ab", "Ab", "AB", "a*", "A*", "*b", "*B"])
+
+
+@given(
+    hide=st.lists(CASED, max_size=2, unique=True),
+    listed=st.lists(CASED, max_size=3, unique=True),
+    tool=st.sampled_from(["a", "A", "ab", "aB", "Ab", "AB", "axb"]),
+)
+def test_case_is_judged_alike(hide: list[str], listed: list[str], tool: str) -> None:
+    tools = {name: {"action": "deny"} for name in listed}
+    policy = json.dumps({"version": "1", "default": "allow", "hide": hide, "tools": tools})
+    body = STATELESS.replace(b'"read"', f'"{tool}"'.encode())
+    agree(Model(policy).decide({}, body), Core(policy).decide({}, body), body)
 
 
 @st.composite

@@ -30,10 +30,9 @@ TARGETS = {
     "tasks/cancel": "taskId",
     "tasks/update": "taskId",
 }
-NAMED_IN_HEADER = {
-    "tools/call", "prompts/get", "resources/read", "tasks/get", "tasks/update", "tasks/cancel",
-}  # fmt: skip
+NAMED_IN_HEADER = {"tools/call", "prompts/get", "resources/read"}
 ROUTING = ("mcp-protocol-version", "mcp-method", "mcp-name")
+ONCE = ("mcp-session-id", "content-type", "content-length", "host", "authorization")
 PARAMS_KEYS = {"name", "arguments", "uri", "taskId", "_meta"}
 META_KEYS = {VERSION_KEY, CAPABILITIES_KEY, "progressToken"}
 
@@ -95,9 +94,15 @@ def known(method: str, *, modern: bool, revision: str | None) -> bool:
     return any(method in names for name, names in METHODS.items() if name != MODERN_FROM)
 
 
-def passes_unnamed(method: str) -> bool:
-    """Methods that need no entry under `default: deny`: they ask for nothing that acts or reads."""
-    return method in FREE or method.startswith("notifications/") or method.endswith("/list")
+def passes_unnamed(message: Message) -> bool:
+    """Whether it needs no entry under `default: deny`: it asks for nothing that acts or reads.
+
+    What a server makes of a notification's method on a request, or the reverse, is not known.
+    """
+    method = str(message.method)
+    if message.kind == "notification":
+        return method.startswith("notifications/")
+    return method in FREE or (method.endswith("/list") and not method.startswith("notifications/"))
 
 
 def fold(key: str) -> str:
@@ -125,15 +130,24 @@ def read_id(value: Any) -> str:
     raise refuse("an id is a string or an integer")
 
 
-def understand(body: bytes, bounds: Bounds = USUAL) -> Message:
+def messages(body: bytes, bounds: Bounds = USUAL, *, arrays: bool = False) -> list[Any]:
+    """The documents of the messages in a body: one, or where arrays are spoken, maybe several.
+
+    Raises:
+        Fault: what the body is refused as.
+    """
+    document = read(body, bounds)
+    if isinstance(document, list) and not (arrays and document):
+        raise refuse("an array of messages", "batch-not-allowed")
+    return document if isinstance(document, list) else [document]
+
+
+def understand(document: Any) -> Message:
     """Read one message.
 
     Raises:
         Fault: what it is refused as.
     """
-    document = read(body, bounds)
-    if isinstance(document, list):
-        raise refuse("an array of messages", "batch-not-allowed")
     if not isinstance(document, dict):
         raise refuse("not an object")
     if set(document) - {"jsonrpc", "id", "method", "params", "result", "error"}:
@@ -207,32 +221,53 @@ def decode_field(value: bytes) -> str:
         raise refuse(str(error), "header-mismatch") from None
 
 
+def opens_or_is_stateless(document: Any) -> bool:
+    """Whether a lawful message may not be one of an array for all that."""
+    message = understand(document)
+    return message.modern or message.method == "initialize"
+
+
+def once(headers: Headers) -> None:
+    """Refuse headers of which two servers could read two values.
+
+    Raises:
+        Fault: `header-mismatch` for those of the protocol, `malformed-request` for others.
+    """
+    names = [name.decode("latin-1").lower() for name, _ in headers]
+    for name in (*ROUTING, *ONCE):
+        if names.count(name) > 1:
+            code = "header-mismatch" if name.startswith("mcp-") else "malformed-request"
+            raise refuse(f"{name} twice", code)
+
+
 def agree(message: Message, headers: Headers) -> None:
     """Compare the routing headers with the body.
 
     Raises:
-        Fault: `header-mismatch`, or `malformed-request` where the header promises a stateless
-            request and the body is none.
+        Fault: `header-mismatch`.
     """
-    fields: dict[str, list[bytes]] = {}
-    for name, value in headers:
-        fields.setdefault(name.decode("latin-1").lower(), []).append(value)
-    routing = {name: fields[name] for name in ROUTING if name in fields}
-    if any(len(values) > 1 for values in routing.values()):
-        raise refuse("a routing header twice", "header-mismatch")
-    present = {name: values[0].decode("latin-1").strip(" \t") for name, values in routing.items()}
-    if "mcp-name" in routing:
-        present["mcp-name"] = decode_field(routing["mcp-name"][0])
+    fields = {name.decode("latin-1").lower(): value for name, value in headers}
+    present = {
+        name: fields[name].decode("latin-1").strip(" \t") for name in ROUTING if name in fields
+    }
+    if "mcp-name" in present:
+        present["mcp-name"] = decode_field(fields["mcp-name"])
     wanted: dict[str, str | None] = {}
     if message.modern and message.params is not None:
         wanted["mcp-protocol-version"] = message.params["_meta"][VERSION_KEY]
-    elif message.kind != "response" and present.get("mcp-protocol-version", "") >= MODERN_FROM:
-        raise refuse("the header says stateless, the body does not")
-    if message.method is not None:
-        if message.modern or "mcp-method" in present:
-            wanted["mcp-method"] = message.method
-        if "mcp-name" in present or (message.modern and message.method in NAMED_IN_HEADER):
-            wanted["mcp-name"] = message.target
+    elif message.kind != "notification" and stateless(present.get("mcp-protocol-version", "")):
+        raise refuse("the header says stateless, the body does not", "header-mismatch")
+    if message.modern or "mcp-method" in present:
+        wanted["mcp-method"] = message.method
+    if "mcp-name" in present or (message.modern and message.method in NAMED_IN_HEADER):
+        wanted["mcp-name"] = message.target
     for name, expected in wanted.items():
-        if present.get(name) is None or present[name] != expected:
+        if name not in present or present[name] != expected:
             raise refuse(f"{name} disagrees with the body", "header-mismatch")
+
+
+def stateless(version: str) -> bool:
+    """Whether a version header names a revision without sessions: any date after the last with."""
+    return (
+        re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", version) is not None and version > "2025-11-25"
+    )

@@ -12,21 +12,29 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from model.condition import ABSENT, OPAQUE, both, find, holds
-from model.document import Document, Entry, Limit
-from model.envelope import Headers, Message, agree, fold, known, passes_unnamed, understand
+from model.document import Document, Entry, Limit, matches
+from model.envelope import (
+    Headers,
+    Message,
+    agree,
+    fold,
+    known,
+    messages,
+    once,
+    opens_or_is_stateless,
+    passes_unnamed,
+    understand,
+)
 from model.limit import Charge, Ledger, Reservation, State, ceil_div, settle
 from model.reader import USUAL, Bounds, Fault, Number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Charges = dict[tuple[object, ...], Charge]
+
 MILLISECOND = 1_000_000
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}", re.ASCII)
-REFUSED_AS = {
-    "deny_if": "tool-denied",
-    "require": "requirement-unmet",
-    "require_approval": "approval-required",
-}
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,16 @@ class Caller:
         return ("server", self.server) if scope == "server" else ("global",)
 
 
+@dataclass(frozen=True)
+class Left:
+    """What one limit has left."""
+
+    counter: str
+    limit: Fraction
+    window: str | None
+    remaining: Fraction
+
+
 @dataclass
 class Answer:
     """What was decided, and what it holds until it is settled."""
@@ -60,6 +78,7 @@ class Answer:
     remaining: Fraction | None = None
     retry_after_ms: int | None = None
     shadow: list[tuple[str, str]] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
     taken: list[tuple[State, Reservation]] = field(default_factory=list)
 
 
@@ -106,9 +125,35 @@ class Gate:
     def decide(
         self, caller: Caller, body: bytes, headers: Headers | None = None, *, now: int = 0
     ) -> Answer:
-        """Decide one message."""
+        """Decide one message, or the array of them that one revision has."""
         try:
-            message = understand(body, self.bounds)
+            if headers is not None:
+                once(headers)
+            found = messages(body, self.bounds, arrays=caller.revision == "2025-03-26")
+        except Fault as fault:
+            return Answer(False, fault.code)
+        if body.lstrip().startswith(b"["):
+            return self.decide_all(caller, found, now)
+        return self.decide_one(caller, found[0], headers, now)
+
+    def decide_all(self, caller: Caller, documents: list[Any], now: int) -> Answer:
+        """An array passes whole or not at all: what its first messages took goes back."""
+        whole = Answer(True, "allowed")
+        for document in documents:
+            part = self.decide_one(caller, document, None, now)
+            if part.allowed and opens_or_is_stateless(document):
+                part = Answer(False, "batch-not-allowed", taken=part.taken)
+            whole.taken += part.taken
+            if not part.allowed:
+                self.settle(whole, "not-sent", now)
+                return Answer(False, part.code)
+        return whole
+
+    def decide_one(
+        self, caller: Caller, document: Any, headers: Headers | None, now: int
+    ) -> Answer:
+        try:
+            message = understand(document)
             if headers is not None:
                 agree(message, headers)
         except Fault as fault:
@@ -133,61 +178,60 @@ class Gate:
         self, message: Message, caller: Caller, shadow: list[tuple[str, str]]
     ) -> Iterator[Entry]:
         """The entries that apply; refuses what is hidden or not named."""
-        document = self.document
         if message.method == "tools/call":
-            tool = str(message.target)
-            if not self.name_is_plain(tool):
-                raise Refused(Answer(False, "tool-name-invalid"))
-            if (place := document.hidden(tool)) is not None:
-                self.refuse(document.shadow, shadow, place, "hidden")
-            entries = document.entries(document.tools, tool)
-            if not entries and document.default == "deny":
-                self.refuse(document.shadow, shadow, "/default", "default-deny")
-            yield document.all_tools
-            yield from entries
+            yield from self.named_tool(str(message.target), shadow)
             return
-        method = str(message.method)
+        document, method = self.document, str(message.method)
         entries = document.entries(document.methods, method)
-        if not entries and document.default == "deny":
-            if not known(method, modern=message.modern, revision=caller.revision):
-                raise Refused(Answer(False, "method-unknown"))
-            if not passes_unnamed(method):
-                self.refuse(document.shadow, shadow, "/default", "method-denied")
+        if not entries and document.default == "deny" and not passes_unnamed(message):
+            there = known(method, modern=message.modern, revision=caller.revision)
+            code = "method-denied" if there else "method-unknown"
+            self.refuse(document.shadow, shadow, "/default", code)
         yield from entries
 
-    def name_is_plain(self, tool: str) -> bool:
-        """A name that is listed as it is, or that nobody could take for a listed one."""
+    def named_tool(self, tool: str, shadow: list[tuple[str, str]]) -> Iterator[Entry]:
         document = self.document
-        listed = {name for name in (*document.tools, *document.hide) if "*" not in name}
-        if tool in listed:
-            return True
-        if not PLAIN_NAME.fullmatch(tool):
-            return False
-        folded = fold(tool)
-        return not any(folded == fold(name) for name in listed)
+        literal = tool in document.tools or tool in document.hide
+        if not literal and not PLAIN_NAME.fullmatch(tool):
+            raise Refused(Answer(False, "tool-name-invalid"))
+        if (place := document.hidden(tool)) is not None:
+            self.refuse(document.shadow, shadow, place, "hidden")
+        entries = document.entries(document.tools, tool)
+        if not entries and document.default == "deny":
+            self.refuse(document.shadow, shadow, "/default", "default-deny")
+        elif not literal and self.looks_like_another(tool):
+            raise Refused(Answer(False, "tool-name-invalid"))
+        yield document.all_tools
+        yield from entries
+
+    def looks_like_another(self, tool: str) -> bool:
+        """Whether some name of the policy would match, were case not regarded."""
+        return any(
+            matches(fold(pattern), fold(tool)) and not matches(pattern, tool)
+            for pattern in (*self.document.tools, *self.document.hide)
+        )
 
     def judge(self, message: Message, entries: list[Entry], shadow: list[tuple[str, str]]) -> None:
         """The argument rules of every entry, stage by stage."""
-        method = message.method != "tools/call"
         root = message.argument_root()
-        for stage, code in REFUSED_AS.items():
-            if stage == "deny_if":
-                for entry in entries:
-                    if entry.action == "deny":
-                        code_now = "method-denied" if method else "tool-denied"
-                        self.refuse(entry.shadow, shadow, entry.pointer, code_now)
-            if stage == "require_approval":
-                for entry in entries:
-                    if entry.action == "require_approval":
-                        self.refuse(entry.shadow, shadow, entry.pointer, code)
+        denied = "tool-denied" if message.method == "tools/call" else "method-denied"
+        for entry in entries:
+            if entry.action == "deny":
+                self.refuse(entry.shadow, shadow, f"{entry.pointer}/action", denied)
+        for stage, code in (
+            ("deny_if", denied),
+            ("require", "requirement-unmet"),
+            ("require_approval", "approval-required"),
+        ):
             for entry in entries:
                 for rule in entry.rules[stage]:
                     truth = both(holds(condition, root) for condition in rule.conditions)
                     if truth is None:
                         self.refuse(rule.shadow, shadow, rule.pointer, "indeterminate")
                     elif truth is not (stage == "require"):
-                        code_now = "method-denied" if method and stage == "deny_if" else code
-                        self.refuse(rule.shadow, shadow, rule.pointer, code_now)
+                        self.refuse(rule.shadow, shadow, rule.pointer, code)
+                if stage == entry.action == "require_approval":
+                    self.refuse(entry.shadow, shadow, f"{entry.pointer}/action", code)
 
     def cost(self, limit: Limit, root: Any, scale: int) -> int | None:
         """Units the call costs; None where the argument is no exact amount."""
@@ -246,7 +290,7 @@ class Gate:
         if not uses:
             return Answer(True, "allowed", shadow=shadow)
         t = self.ledger.clock(now)
-        charges: dict[tuple[object, ...], Charge] = {}
+        charges: Charges = {}
         for use in uses:
             same = [other for other in uses if other.key == use.key]
             charges[use.key] = Charge(
@@ -256,51 +300,47 @@ class Gate:
                 maxima=tuple(u.most for u in same if not u.limit.shadow),
                 shadow_maxima=tuple(u.most for u in same if u.limit.shadow),
             )
-        waits: list[tuple[Use, int | None]] = []
+        full: list[Use] = []
         for use in uses:
-            state = self.ledger.state(charges[use.key])
-            if not state.has_room(t, use.cost, use.most):
+            if not self.state(use, charges).has_room(t, use.cost, use.most):
                 if use.limit.shadow:
                     shadow.append((use.limit.pointer, "limit-exceeded"))
                 else:
-                    waits.append((use, state.wait(t, use.cost, use.most)))
-        if waits:
-            return self.exceeded(waits, charges, shadow, t)
+                    full.append(use)
+        if full:
+            answer = self.exceeded(full, charges, shadow, t)
+            # Admitted when all of them have room; there is no wait where that is no matter of time.
+            waits = [self.state(use, charges).wait(t, use.cost, use.most) for use in full]
+            known_waits = [wait for wait in waits if wait is not None]
+            if len(known_waits) == len(waits):
+                # The caller waits by its own clock, which may lag behind the ledger's.
+                answer.retry_after_ms = ceil_div(t + max(known_waits) - now, MILLISECOND)
+            return answer
         taken = self.ledger.take(list(charges.values()), t)
         answer = Answer(True, "allowed", shadow=shadow, taken=taken)
-        enforced = [use for use in uses if not use.limit.shadow]
-        if enforced:
-            self.report(answer, self.tightest(enforced, charges, t), charges, t)
+        answer.left = [self.left(use, charges, t) for use in uses if not use.limit.shadow]
+        if answer.left:
+            self.report(answer, min(answer.left, key=lambda left: left.remaining))
         return answer
 
-    def tightest(self, uses: list[Use], charges: dict[tuple[object, ...], Charge], t: int) -> Use:
-        """The limit with the least left, the first of equals."""
-        return min(
-            uses,
-            key=lambda use: use.plain(self.ledger.state(charges[use.key]).remaining(t, use.most)),
-        )
+    def state(self, use: Use, charges: Charges) -> State:
+        return self.ledger.state(charges[use.key])
+
+    def left(self, use: Use, charges: Charges, t: int) -> Left:
+        """What a limit has left."""
+        remaining = use.plain(self.state(use, charges).remaining(t, use.most))
+        return Left(use.limit.counter, use.limit.max, use.limit.window, remaining)
 
     def exceeded(
-        self,
-        waits: list[tuple[Use, int | None]],
-        charges: dict[tuple[object, ...], Charge],
-        shadow: list[tuple[str, str]],
-        t: int,
+        self, full: list[Use], charges: Charges, shadow: list[tuple[str, str]], t: int
     ) -> Answer:
-        """The first limit without room, and how long until all of them would have it."""
-        use = waits[0][0]
-        times = [wait for _, wait in waits]
+        """The refusal: the first quota without room speaks, by its place with the least maximum."""
+        first = [use for use in full if use.key == full[0].key]
+        use = min(first, key=lambda each: each.most)
         answer = Answer(False, "limit-exceeded", use.limit.pointer, shadow=shadow)
-        self.report(answer, use, charges, t)
-        known_times = [wait for wait in times if wait is not None]
-        if len(known_times) == len(times):
-            answer.retry_after_ms = ceil_div(max(known_times), MILLISECOND)
+        self.report(answer, self.left(use, charges, t))
         return answer
 
-    def report(
-        self, answer: Answer, use: Use, charges: dict[tuple[object, ...], Charge], t: int
-    ) -> None:
-        state = self.ledger.state(charges[use.key])
-        answer.counter, answer.window = use.limit.counter, use.limit.window
-        answer.limit = use.limit.max
-        answer.remaining = use.plain(state.remaining(t, use.most))
+    def report(self, answer: Answer, left: Left) -> None:
+        answer.counter, answer.limit = left.counter, left.limit
+        answer.window, answer.remaining = left.window, left.remaining
