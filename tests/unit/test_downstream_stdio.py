@@ -270,6 +270,21 @@ def test_a_cancelled_call_frees_its_place_and_stays_charged():
     run(scenario())
 
 
+def test_an_answer_frees_the_place_of_its_call():
+    async def scenario():
+        limit = {"counter": "one", "algorithm": "concurrency", "max": 1}
+        spy = Spy({"version": "1", "default": "deny", "tools": {"t": {"limits": [limit]}}})
+        async with desk(spy=spy) as it:
+            for ident in (1, 2):
+                assert "seen" in (await it.ask(call(ident)))["result"]
+            it.say(call(3, script=[["hush"]]))
+            refused = await it.ask(call(4))
+            assert refused["result"]["isError"]
+            assert "one" in json.dumps(refused)
+
+    run(scenario())
+
+
 def test_open_requests_are_bounded():
     async def scenario():
         async with desk(max_in_flight=1) as it:
