@@ -70,7 +70,8 @@ fn compile(document: &Document, problems: &mut Problems) -> Option<PolicySet> {
     let hidden = document.hide.iter().map(|name| name.pattern.clone());
     let hide = Names::new(hidden.zip(0..));
     if !problems.any_errors() {
-        lint::run(document, &groups, &tools, &hide, problems);
+        let quotas: Vec<_> = groups.iter().zip(&quotas).collect();
+        lint::run(document, &quotas, &tools, &hide, problems);
     }
     let all = document
         .tools

@@ -82,6 +82,7 @@ codes! {
     UnsupportedVersion "unsupported-version" Error "The document is written in a version of the policy language that this build does not read.";
     UnknownValue "unknown-value" Error "A value is not one of the words its key takes.";
     EmptyText "empty-text" Error "A name, a pattern or a counter is empty.";
+    NameTooLong "name-too-long" Error "A name or a pattern has more than 256 characters.";
     WrongMethod "wrong-method" Error "An entry of `methods` names a request that is ruled elsewhere.";
     BadPath "bad-path" Error "An argument path cannot be read, or cannot be used where it stands.";
     WrongOperand "wrong-operand" Error "A condition's value does not suit its operator.";

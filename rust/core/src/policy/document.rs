@@ -56,7 +56,9 @@ pub(super) const ACTIONS: &[(&str, EntryEffect)] = &[
 /// Most entries of `tools` and `methods` together, most elements of `hide`, and most rules and limits together.
 pub(super) const MOST_RULES: usize = 20_000;
 /// Most patterns whose `*` stands elsewhere than at one end; each costs every look-up of an unlisted name.
-pub(super) const MOST_GENERAL_PATTERNS: usize = 1_000;
+pub(super) const MOST_GENERAL_PATTERNS: usize = 200;
+/// Longest name or pattern, characters; the protocol advises 128 for a tool.
+const LONGEST_NAME: usize = 256;
 
 /// A whole policy as written.
 pub(super) struct Document {
@@ -202,6 +204,12 @@ fn read_hide(object: &Object<'_>, reading: &mut Reading<'_>) -> Vec<Name> {
 }
 
 fn read_name(text: &str, at: &At<'_>, place: Place, reading: &mut Reading<'_>) -> Option<Name> {
+    if text.chars().count() > LONGEST_NAME {
+        let message = format!("a name is at most {LONGEST_NAME} characters long");
+        let diagnostic = Diagnostic::new(Code::NameTooLong, message);
+        reading.problems.report(at, place, diagnostic);
+        return None;
+    }
     match Pattern::parse(text) {
         Ok(pattern) => {
             let stars = text.bytes().filter(|byte| *byte == b'*').count();

@@ -5,7 +5,7 @@ use super::diagnostic::{Code, Diagnostic, Problems, quote};
 use super::document::read_mode;
 use super::rule_form::read_single_path;
 use super::shape::{Cursor, Object};
-use super::tree::{Data, Place};
+use super::tree::{Data, Place, push_key};
 use super::window::{self, MOST_SECONDS};
 use super::{Mode, Scope};
 use crate::decimal::Decimal;
@@ -62,6 +62,12 @@ pub(super) enum CostForm {
     Arg(ArgPath),
 }
 
+impl Default for CostForm {
+    fn default() -> Self {
+        Self::Constant(Decimal::from_units(1, 0))
+    }
+}
+
 /// A limit as written.
 pub(super) struct LimitForm {
     pub(super) pointer: String,
@@ -85,25 +91,31 @@ pub(super) struct LimitForm {
 /// A value and where it was written, or where the limit was, if the value is a default.
 pub(super) struct Spot<T> {
     pub(super) value: T,
-    pub(super) pointer: String,
+    /// The key it is the value of; empty for a default.
+    key: &'static str,
     pub(super) place: Place,
 }
 
 impl<T> Spot<T> {
-    fn of(cursor: &Cursor<'_>, value: T) -> Self {
+    fn of(cursor: &Cursor<'_>, key: &'static str, value: T) -> Self {
         Self {
             value,
-            pointer: cursor.at.pointer(),
+            key,
             place: cursor.place(),
         }
-    }
-
-    fn or_default(written: Option<Cursor<'_>>, object: &Object<'_>, value: T) -> Self {
-        Self::of(written.as_ref().unwrap_or(object.cursor), value)
     }
 }
 
 impl LimitForm {
+    /// Reports at one of its values.
+    pub(super) fn report<T>(&self, spot: &Spot<T>, problems: &mut Problems, found: Diagnostic) {
+        let mut pointer = self.pointer.clone();
+        if !spot.key.is_empty() {
+            push_key(&mut pointer, spot.key);
+        }
+        problems.add(found.at(pointer, spot.place));
+    }
+
     pub(super) fn read(cursor: &Cursor<'_>, above: Mode, problems: &mut Problems) -> Option<Self> {
         let object = cursor.object(LIMIT_KEYS, problems)?;
         let mode = read_mode(&object, above, problems);
@@ -115,12 +127,7 @@ impl LimitForm {
         let max = object
             .require("max", problems)
             .and_then(|max| read_max(&max, problems));
-        let written = object.get("algorithm");
-        let kind = match &written {
-            Some(algorithm) => algorithm.choice(KINDS, problems),
-            None => Some(Kind::default()),
-        };
-        let kind = kind.map(|kind| Spot::or_default(written, &object, kind));
+        let kind = read_choice(&object, "algorithm", KINDS, problems);
         // Judged only where the algorithm is readable: a guess would add problems of its own.
         let window = kind
             .as_ref()
@@ -129,12 +136,7 @@ impl LimitForm {
             Some(kind) => read_burst(&object, kind.value, problems),
             None => None,
         };
-        let written = object.get("scope");
-        let scope = match &written {
-            Some(scope) => scope.choice(SCOPES, problems),
-            None => Some(Scope::default()),
-        };
-        let scope = scope.map(|scope| Spot::or_default(written, &object, scope));
+        let scope = read_choice(&object, "scope", SCOPES, problems);
         let key = object
             .get("key")
             .map(|key| read_single_path(&key, problems));
@@ -166,6 +168,21 @@ impl LimitForm {
     }
 }
 
+/// A word, or its default where the key is absent.
+fn read_choice<T: Copy + Default>(
+    object: &Object<'_>,
+    key: &'static str,
+    words: &[(&str, T)],
+    problems: &mut Problems,
+) -> Option<Spot<T>> {
+    match object.get(key) {
+        Some(cursor) => cursor
+            .choice(words, problems)
+            .map(|value| Spot::of(&cursor, key, value)),
+        None => Some(Spot::of(object.cursor, "", T::default())),
+    }
+}
+
 fn read_max(cursor: &Cursor<'_>, problems: &mut Problems) -> Option<Spot<Decimal>> {
     let max = cursor.number(problems)?;
     if max.is_negative() {
@@ -176,7 +193,7 @@ fn read_max(cursor: &Cursor<'_>, problems: &mut Problems) -> Option<Spot<Decimal
         );
         return None;
     }
-    Some(Spot::of(cursor, max))
+    Some(Spot::of(cursor, "max", max))
 }
 
 /// `Some(None)` where a window is wanted and cannot be had; `None` where none is wanted.
@@ -240,7 +257,7 @@ fn read_burst(object: &Object<'_>, kind: Kind, problems: &mut Problems) -> Optio
     }
     cursor
         .number(problems)
-        .map(|burst| Spot::of(&cursor, burst))
+        .map(|burst| Spot::of(&cursor, "burst", burst))
 }
 
 fn read_cost(object: &Object<'_>, problems: &mut Problems) -> Option<Spot<CostForm>> {
@@ -250,16 +267,17 @@ fn read_cost(object: &Object<'_>, problems: &mut Problems) -> Option<Spot<CostFo
         object.report_key("increment_from", problems, diagnostic);
         return None;
     }
-    let Some(cursor) = object.get("cost").or_else(|| object.get("increment_from")) else {
-        return Some(Spot::of(
-            object.cursor,
-            CostForm::Constant(Decimal::from_units(1, 0)),
-        ));
+    let key = if object.has("increment_from") {
+        "increment_from"
+    } else {
+        "cost"
+    };
+    let Some(cursor) = object.get(key) else {
+        return Some(Spot::of(object.cursor, "", CostForm::default()));
     };
     match &cursor.node.data {
-        Data::Text { .. } => {
-            read_single_path(&cursor, problems).map(|path| Spot::of(&cursor, CostForm::Arg(path)))
-        }
+        Data::Text { .. } => read_single_path(&cursor, problems)
+            .map(|path| Spot::of(&cursor, key, CostForm::Arg(path))),
         Data::Number(_) => {
             let cost = cursor.number(problems)?;
             if cost <= Decimal::ZERO {
@@ -276,7 +294,7 @@ fn read_cost(object: &Object<'_>, problems: &mut Problems) -> Option<Spot<CostFo
                 cursor.report(problems, Diagnostic::new(Code::BadNumber, message));
                 return None;
             }
-            Some(Spot::of(&cursor, CostForm::Constant(cost)))
+            Some(Spot::of(&cursor, key, CostForm::Constant(cost)))
         }
         _ => {
             cursor.wrong_type("a number or an argument path", None, problems);
@@ -299,7 +317,7 @@ fn read_scale(
     }
     let scale = cursor.whole(0, problems)?;
     match u8::try_from(scale) {
-        Ok(scale) if scale <= MOST_DECIMALS => Some(Spot::of(&cursor, scale)),
+        Ok(scale) if scale <= MOST_DECIMALS => Some(Spot::of(&cursor, "scale", scale)),
         _ => {
             let message = format!("a scale of {scale} is more than {MOST_DECIMALS} decimals");
             cursor.report(problems, Diagnostic::new(Code::BadNumber, message));
@@ -334,7 +352,7 @@ pub(super) fn rate_limit(
                 return None;
             };
             match window::parse(window) {
-                Ok(parsed) => (Spot::of(cursor, count), parsed, window.to_owned()),
+                Ok(parsed) => (Spot::of(cursor, "", count), parsed, window.to_owned()),
                 Err(diagnostic) => {
                     cursor.report(problems, diagnostic);
                     return None;
@@ -368,11 +386,11 @@ pub(super) fn rate_limit(
         counter: format!("{entry}_rate_limit"),
         max,
         window: Some((window, text)),
-        scope: Spot::of(cursor, Scope::Session),
+        scope: Spot::of(cursor, "", Scope::Session),
         key: None,
-        kind: Spot::of(cursor, Kind::Fixed),
+        kind: Spot::of(cursor, "", Kind::Fixed),
         burst: None,
-        cost: Spot::of(cursor, CostForm::Constant(Decimal::from_units(1, 0))),
+        cost: Spot::of(cursor, "", CostForm::default()),
         scale: None,
         on_deny: None,
         mode: above,

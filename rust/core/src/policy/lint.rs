@@ -10,15 +10,17 @@ use super::diagnostic::{Code, Diagnostic, Problems, quote};
 use super::document::{Document, EntryForm, Name};
 use super::limit_form::{CostForm, LimitForm};
 use super::names::{Found, Names};
-use super::quotas::{Groups, floor_units};
+use super::quotas::floor_units;
 use super::rule_form::{ConditionForm, RuleForm};
 use super::tree::Place;
-use super::{EntryEffect, Mode, Scope};
+use super::{Cost, EntryEffect, Mode, Quota, Scope};
+use crate::decimal::Decimal;
+use crate::limit::Algorithm;
 use crate::message;
 
 pub(super) fn run(
     document: &Document,
-    groups: &Groups<'_>,
+    quotas: &[(&[&LimitForm], &Quota)],
     tools: &Names,
     hide: &Names,
     problems: &mut Problems,
@@ -49,7 +51,6 @@ pub(super) fn run(
         absent_arguments(entry, problems);
         for limit in &entry.limits {
             session(limit, problems);
-            maximum(limit, problems);
         }
     }
     for name in document
@@ -67,8 +68,11 @@ pub(super) fn run(
         unknown_method(entry, problems);
     }
     shadowed(document, tools, hide, problems);
-    for group in groups.iter() {
-        different_max(group, problems);
+    for (limits, quota) in quotas {
+        different_max(limits, problems);
+        for limit in *limits {
+            maximum(limit, quota, problems);
+        }
     }
 }
 
@@ -227,40 +231,43 @@ fn session(limit: &LimitForm, problems: &mut Problems) {
             "use `\"scope\": \"grant\"`"
         };
         let diagnostic = Diagnostic::new(Code::SessionScope, message).help(help);
-        warn(
-            problems,
-            &limit.scope.pointer,
-            limit.scope.place,
-            diagnostic,
-        );
+        limit.report(&limit.scope, problems, diagnostic);
     }
 }
 
-fn maximum(limit: &LimitForm, problems: &mut Problems) {
+fn maximum(limit: &LimitForm, quota: &Quota, problems: &mut Problems) {
     let max = limit.max.value;
-    let message = match &limit.cost.value {
-        _ if max.to_units(0) == Ok(0) => "a max of 0 admits no call".to_owned(),
-        CostForm::Constant(cost) if *cost > max => {
-            format!("a call costs {cost}, which is more than the max of {max}: none is admitted")
-        }
-        CostForm::Constant(cost) => {
-            let scale = cost.decimals();
-            if max.decimals() > scale {
-                if let Some(units) = floor_units(max, scale) {
-                    let acts = crate::decimal::Decimal::from_units(units, scale);
-                    let message =
-                        format!("a max of {max} acts as {acts}, since a call costs {cost}");
-                    let diagnostic = Diagnostic::new(Code::RoundedMax, message);
-                    warn(problems, &limit.max.pointer, limit.max.place, diagnostic);
-                }
+    let Some(units) = floor_units(max, quota.scale) else {
+        return;
+    };
+    let (most, what) = match quota.algorithm {
+        Algorithm::Bucket { burst, .. } => (burst, "burst"),
+        _ => (units, "max"),
+    };
+    let amount = |units| Decimal::from_units(units, quota.scale);
+    let message = match quota.cost {
+        _ if most == 0 => "a max of 0 admits no call".to_owned(),
+        Cost::Units(cost) if cost > most => format!(
+            "a call costs {}, more than the {what} of {}: none is admitted",
+            amount(cost),
+            amount(most)
+        ),
+        _ => {
+            if max.decimals() > quota.scale {
+                let acts = amount(units);
+                let message = format!("a max of {max} acts as {acts}: no finer amount is counted");
+                limit.report(
+                    &limit.max,
+                    problems,
+                    Diagnostic::new(Code::RoundedMax, message),
+                );
             }
             return;
         }
-        CostForm::Arg(_) => return,
     };
     let help = "to deny a tool, write `\"action\": \"deny\"`";
     let diagnostic = Diagnostic::new(Code::AdmitsNothing, message).help(help);
-    warn(problems, &limit.max.pointer, limit.max.place, diagnostic);
+    limit.report(&limit.max, problems, diagnostic);
 }
 
 fn suspicious(name: &Name, problems: &mut Problems) {
@@ -343,7 +350,7 @@ fn different_max(group: &[&LimitForm], problems: &mut Problems) {
             );
             let help = "give both the same `max`, or rename the counter of one";
             let diagnostic = Diagnostic::new(Code::DifferentMax, message).help(help);
-            warn(problems, &other.max.pointer, other.max.place, diagnostic);
+            other.report(&other.max, problems, diagnostic);
         }
     }
 }

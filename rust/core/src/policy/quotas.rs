@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::condition::ArgPath;
 use super::diagnostic::{Code, Diagnostic, Problems, quote};
-use super::limit_form::{CostForm, Kind, LimitForm, Spot};
+use super::limit_form::{CostForm, Kind, LimitForm};
 use super::{Cost, Quota, Scope};
 use crate::decimal::{Decimal, UnitError};
 use crate::limit::{Algorithm, Window, count_capacity};
@@ -20,7 +20,7 @@ struct Name {
     counter: String,
     window: Option<Window>,
     scope: Scope,
-    key: Option<String>,
+    key: Option<ArgPath>,
 }
 
 /// All limits of a document, grouped.
@@ -37,7 +37,7 @@ impl<'f> Groups<'f> {
             counter: form.counter.clone(),
             window: form.window.as_ref().map(|(window, _)| *window),
             scope: form.scope.value,
-            key: form.key.as_ref().map(ArgPath::to_string),
+            key: form.key.clone(),
         };
         let group = *self.by_name.entry(name).or_insert_with(|| {
             self.groups.push(Vec::new());
@@ -114,45 +114,40 @@ fn compile_group(group: &[&LimitForm], label: u32, problems: &mut Problems) -> O
 /// Whether two limits can share a count.
 fn agree(first: &LimitForm, other: &LimitForm, problems: &mut Problems) -> bool {
     let mut agreed = true;
-    let mut refuse = |what: &str, pointer: &str, place| {
+    let mut refuse = |what: &str| {
         let message = format!(
             "quota {} is given another {what} here than at {}",
             quote(&other.counter),
             quote(&first.pointer)
         );
         let help = "limits with the same `counter`, `window`, `scope` and `key` share one count; rename the counter of one";
-        let diagnostic = Diagnostic::new(Code::QuotaConflict, message).help(help);
-        problems.add(diagnostic.at(pointer, place));
         agreed = false;
+        Diagnostic::new(Code::QuotaConflict, message).help(help)
     };
     if first.kind.value != other.kind.value {
-        refuse("algorithm", &other.kind.pointer, other.kind.place);
+        other.report(&other.kind, problems, refuse("algorithm"));
     } else if first.kind.value == Kind::Bucket {
         // What a bucket regains in a second follows from both numbers, so they are part of the algorithm.
         if first.max.value != other.max.value {
-            refuse("max", &other.max.pointer, other.max.place);
+            other.report(&other.max, problems, refuse("max"));
         }
         let burst = |form: &LimitForm| form.burst.as_ref().map(|burst| burst.value);
         if burst(first) != burst(other) {
-            let spot = other
-                .burst
-                .as_ref()
-                .map(|burst| (burst.pointer.as_str(), burst.place));
-            let (pointer, place) = spot.unwrap_or((&other.pointer, other.place));
-            refuse("burst", pointer, place);
+            let spot = other.burst.as_ref().unwrap_or(&other.max);
+            other.report(spot, problems, refuse("burst"));
         }
     }
     let same_cost = match (&first.cost.value, &other.cost.value) {
         (CostForm::Constant(one), CostForm::Constant(two)) => one == two,
-        (CostForm::Arg(one), CostForm::Arg(two)) => one.to_string() == two.to_string(),
+        (CostForm::Arg(one), CostForm::Arg(two)) => one == two,
         _ => false,
     };
     if !same_cost {
-        refuse("cost", &other.cost.pointer, other.cost.place);
+        other.report(&other.cost, problems, refuse("cost"));
     }
     if let (Some(one), Some(two)) = (&first.scale, &other.scale) {
         if one.value != two.value {
-            refuse("scale", &two.pointer, two.place);
+            other.report(two, problems, refuse("scale"));
         }
     }
     agreed
@@ -207,10 +202,9 @@ fn bucket(
         Some(burst) => floor_units(burst.value, scale),
     };
     let Some(burst) = burst.filter(|burst| (1..=max).contains(burst)) else {
-        let Spot { pointer, place, .. } = form.burst.as_ref().unwrap_or(&form.max);
         let message = "the burst of a token bucket is at least 1 and at most its `max`";
-        let diagnostic = Diagnostic::new(Code::BadBurst, message);
-        problems.add(diagnostic.at(pointer, *place));
+        let spot = form.burst.as_ref().unwrap_or(&form.max);
+        form.report(spot, problems, Diagnostic::new(Code::BadBurst, message));
         return None;
     };
     let interval_ns = window_ns.div_ceil((max - burst).saturating_add(1));
@@ -222,9 +216,9 @@ fn bucket(
     if count_capacity(algorithm) == 0 {
         let message = "an empty bucket of this size takes longer to fill than can be counted";
         let help = "choose a smaller `burst`, or `sliding_window`";
-        let Spot { pointer, place, .. } = form.burst.as_ref().unwrap_or(&form.max);
         let diagnostic = Diagnostic::new(Code::LimitTooLarge, message).help(help);
-        problems.add(diagnostic.at(pointer, *place));
+        let spot = form.burst.as_ref().unwrap_or(&form.max);
+        form.report(spot, problems, diagnostic);
         return None;
     }
     Some(algorithm)
@@ -241,7 +235,7 @@ fn too_large(form: &LimitForm, scale: u8, capacity: u64, problems: &mut Problems
         None => "choose a smaller `max`, or a longer window",
     };
     let diagnostic = Diagnostic::new(Code::LimitTooLarge, message).help(help);
-    problems.add(diagnostic.at(&form.max.pointer, form.max.place));
+    form.report(&form.max, problems, diagnostic);
 }
 
 /// Whole units in `number`, rounded down: a max between two units admits what the lower one does.

@@ -214,53 +214,48 @@ pub(super) struct Regexes {
 }
 
 impl Regexes {
-    /// Bounds tried in turn for one expression: the first that holds says about how large it is.
-    const SIZES: [usize; 4] = [4 << 10, 32 << 10, 256 << 10, 1 << 20];
-    /// All expressions of a policy together, by those sizes; one that is too large counts, too, since it took
-    /// its time to find out.
-    const BYTES: usize = 48 << 20;
+    /// The bounds on one expression: each is tried with the least and with twice as much until it holds, which
+    /// says about how large it is and takes no more than twice as long.
+    const LEAST: usize = 8 << 10;
+    const MOST: usize = 1 << 20;
+    /// All expressions of a policy together, by those sizes.
+    const TOGETHER: usize = 32 << 20;
 
     /// The error is absent where the bound for all was passed before, and that was said.
     fn compile(&mut self, text: &str) -> Result<Regex, Option<Diagnostic>> {
         if let Some(regex) = self.compiled.get(text) {
             return Ok(regex.clone());
         }
-        if self.bytes > Self::BYTES {
+        if self.bytes > Self::TOGETHER {
             return Err(None);
         }
-        let mut refused = None;
-        for size in Self::SIZES {
-            self.bytes += size;
-            if self.bytes > Self::BYTES {
-                let message = "the regular expressions of the policy are too large together";
-                return Err(Some(Diagnostic::new(Code::BadRegex, message)));
-            }
+        let mut size = Self::LEAST;
+        let compiled = loop {
             match RegexBuilder::new(text).size_limit(size).build() {
-                Ok(regex) => {
-                    self.compiled.insert(text.to_owned(), regex.clone());
-                    return Ok(regex);
-                }
-                Err(error @ regex::Error::CompiledTooBig(_)) => {
-                    refused = Some(error);
-                }
-                Err(error) => {
-                    refused = Some(error);
-                    break;
-                }
+                Err(regex::Error::CompiledTooBig(_)) if size < Self::MOST => size *= 2,
+                compiled => break compiled,
             }
-        }
-        let message = match refused {
-            Some(regex::Error::CompiledTooBig(_)) => {
+        };
+        // One that is too large counts, too: finding out took its time.
+        self.bytes += size;
+        let message = match compiled {
+            Ok(_) if self.bytes > Self::TOGETHER => {
+                "the regular expressions of the policy are too large together".to_owned()
+            }
+            Ok(regex) => {
+                self.compiled.insert(text.to_owned(), regex.clone());
+                return Ok(regex);
+            }
+            Err(regex::Error::CompiledTooBig(_)) => {
                 format!("{} takes more than 1 MiB when compiled", quote(text))
             }
             // The last line names the cause; those before draw the expression.
-            Some(error) => {
+            Err(error) => {
                 let error = error.to_string();
                 let cause = error.lines().last().unwrap_or_default();
                 let cause = cause.strip_prefix("error: ").unwrap_or(cause);
                 format!("{} is not a regular expression: {cause}", quote(text))
             }
-            None => format!("{} is not a regular expression", quote(text)),
         };
         Err(Some(Diagnostic::new(Code::BadRegex, message)))
     }
