@@ -55,8 +55,8 @@ pub(super) const ACTIONS: &[(&str, EntryEffect)] = &[
 
 /// Most entries of `tools` and `methods` together, most elements of `hide`, and most rules and limits together.
 pub(super) const MOST_RULES: usize = 20_000;
-/// Most patterns whose `*` stands elsewhere than at one end; each costs every look-up of an unlisted name.
-pub(super) const MOST_GENERAL_PATTERNS: usize = 200;
+/// Most `*` in patterns where one stands elsewhere than at one end: each costs every look-up of an unlisted name.
+pub(super) const MOST_STARS: usize = 500;
 /// Longest name or pattern, characters; the protocol advises 128 for a tool.
 const LONGEST_NAME: usize = 256;
 
@@ -96,7 +96,8 @@ pub(super) struct Reading<'p> {
     pub(super) problems: &'p mut Problems,
     pub(super) regexes: Regexes,
     pub(super) rules: usize,
-    general: usize,
+    /// In patterns that are no mere prefix or suffix.
+    stars: usize,
 }
 
 /// Reads the document; `None` where it is not even an object, or too little of it for the rest to mean anything.
@@ -114,7 +115,7 @@ pub(super) fn read(root: Cursor<'_>, problems: &mut Problems) -> Option<Document
         problems,
         regexes: Regexes::default(),
         rules: 0,
-        general: 0,
+        stars: 0,
     };
     let hide = read_hide(&object, &mut reading);
     let all_tools = object
@@ -132,10 +133,10 @@ pub(super) fn read(root: Cursor<'_>, problems: &mut Problems) -> Option<Document
             );
         }
     }
-    if reading.general > MOST_GENERAL_PATTERNS {
+    if reading.stars > MOST_STARS {
         let message = format!(
-            "the policy has {} patterns with a `*` elsewhere than at one end; the most is {MOST_GENERAL_PATTERNS}",
-            reading.general
+            "the patterns with a `*` inside have {} of them together; the most is {MOST_STARS}",
+            reading.stars
         );
         let help = "patterns such as `read_*` and `*_status` are not bounded";
         let diagnostic = Diagnostic::new(Code::TooManyRules, message).help(help);
@@ -214,7 +215,9 @@ fn read_name(text: &str, at: &At<'_>, place: Place, reading: &mut Reading<'_>) -
         Ok(pattern) => {
             let stars = text.bytes().filter(|byte| *byte == b'*').count();
             let at_one_end = text.starts_with('*') || text.ends_with('*');
-            reading.general += usize::from(stars > 1 || (stars == 1 && !at_one_end));
+            if stars > 1 || !at_one_end {
+                reading.stars += stars;
+            }
             Some(Name {
                 pattern,
                 pointer: at.pointer(),

@@ -118,7 +118,7 @@ fn bounds_on_the_document() {
         codes(&refuse(&format!("default: deny\ntools:\n{entries}"))),
         ["too-many-rules"]
     );
-    let general: String = (0..201)
+    let general: String = (0..501)
         .map(|entry| format!(" t{entry}*x: {{}}\n"))
         .collect();
     assert_eq!(
