@@ -117,6 +117,12 @@ class Reply:
         return json.loads(self.body)
 
     @property
+    def json_events(self) -> list[Any]:
+        """The payloads of an event stream whose events have one line each."""
+        events = self.body.split(b"\n\n")
+        return [json.loads(one.removeprefix(b"data: ")) for one in events if one]
+
+    @property
     def code(self) -> str | None:
         """The slug of a refusal, wherever it stands."""
         answer = self.json

@@ -184,6 +184,20 @@ def test_what_cannot_be_read_is_not_passed_on(body: bytes) -> None:
     run(main())
 
 
+def test_an_event_over_the_bound_becomes_a_fault() -> None:
+    async def main() -> None:
+        good = event(b'{"jsonrpc":"2.0","method":"notifications/x"}')
+        long = b"data: " + b"tools" * 1_000_000
+        reply = await Rig(answer_events(good, long), policy=POLICY).client.post(call("t"))
+        assert reply.body.startswith(b"data: ")
+        assert reply.json_events[-1]["result"]["isError"] is True
+        assert reply.complete
+        plain = await Rig(answer_events(good, long)).client.post(call("t"))
+        assert plain.body == good + long
+
+    run(main())
+
+
 def test_the_unfinished_end_of_a_filtered_stream_is_left_out() -> None:
     async def main() -> None:
         rig = Rig(answer_events(event(KEPT), b"data: " + LIST), policy=POLICY)

@@ -89,6 +89,17 @@ def test_a_session_that_cannot_be_remembered_is_not_given_out() -> None:
     run(main())
 
 
+def test_a_stateless_answer_opens_no_session() -> None:
+    async def main() -> None:
+        rig = Rig(answer_json(headers=[(b"mcp-session-id", b"s")]))
+        reply = await rig.client.post_modern(message("initialize", {}))
+        assert reply.status == 200
+        assert reply.header(b"mcp-session-id") is None
+        assert rig.sessions.revision("s", "default") is None
+
+    run(main())
+
+
 def test_only_an_initialize_opens_a_session() -> None:
     async def main() -> None:
         rig = Rig(answer_json(headers=[(b"mcp-session-id", b"s")]))

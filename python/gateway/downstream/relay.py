@@ -141,7 +141,9 @@ class Relay:
             body: the JSON-RPC answer.
         """
         answerable = self._manner is _Manner.EVENTS and not self._observer.answered
-        if not self.started or not answerable or not self._cutter.between_events:
+        # Of a filtered stream only whole events have left, whatever is held.
+        between = self._keep is not None or self._cutter.between_events
+        if not self.started or not answerable or not between:
             return None
         return b"data: " + body + _BLANK
 
