@@ -24,7 +24,10 @@ pub(super) const RING: usize = 8;
 /// Past sub-windows of a sliding window.
 const PAST: u8 = 7;
 
-const _: () = assert!(RING == PAST as usize + 1, "a word for each sub-window, and one more");
+const _: () = assert!(
+    RING == PAST as usize + 1,
+    "a word for each sub-window, and one more"
+);
 /// How often an admission starts over because others changed the ring under it.
 const RESTARTS: u32 = 64;
 
