@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from casefile import instant
 from gateway import Caller, Decision, Engine, LimitTable, PolicySet
@@ -147,22 +147,36 @@ def walk(block: Block) -> None:
     `rule`, `left`, `wait`, `shadow`, `message`. A call may have a label, as in `` `t` as a ``; a
     later row whose call is `a ends` or `a was not sent` ends it. The others end at once.
     """
-    engine = Engine(parse(block), LimitTable(256))
+    walk_all([block])
+
+
+def walk_all(timeline: list[Block]) -> None:
+    """The same for several blocks, each of whose policies takes over from the one before."""
+    engine: Engine | None = None
     running: dict[str, Decision] = {}
-    for row in block.rows:
-        now = instant(_when(row.get("at", "00:00:00")))
-        if ended := re.fullmatch(r"(\w+) (ends|was not sent)", row["call"]):
-            outcome = "done" if ended[2] == "ends" else "not-sent"
-            engine.settle(running.pop(ended[1]), outcome, now_ns=now)
-            continue
-        call, _, label = row["call"].partition("` as ")
-        who = caller(plain(row.get("who", "default")))
-        decision = engine.decide(who, message(plain(call)), now_ns=now)
-        _compare(f"{block}: {row}", row, decision)
-        if label:
-            running[label] = decision
+    for block in timeline:
+        if engine is None:
+            engine = Engine(parse(block), LimitTable(256))
         else:
-            engine.settle(decision, "done", now_ns=now)
+            engine.install(parse(block))
+        for row in block.rows:
+            _step(f"{block}: {row}", row, engine, running)
+
+
+def _step(where: str, row: Row, engine: Engine, running: dict[str, Decision]) -> None:
+    now = instant(_when(row.get("at", "00:00:00")))
+    if ended := re.fullmatch(r"(\w+) (ends|was not sent)", row["call"]):
+        outcome: Literal["done", "not-sent"] = "done" if ended[2] == "ends" else "not-sent"
+        engine.settle(running.pop(ended[1]), outcome, now_ns=now)
+        return
+    call, _, label = row["call"].partition("` as ")
+    who = caller(plain(row.get("who", "default")))
+    decision = engine.decide(who, message(plain(call)), now_ns=now)
+    _compare(where, row, decision)
+    if label:
+        running[label] = decision
+    else:
+        engine.settle(decision, "done", now_ns=now)
 
 
 def _when(text: str) -> str:
