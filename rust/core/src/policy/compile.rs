@@ -55,6 +55,10 @@ fn compile(document: &Document, problems: &mut Problems) -> Option<PolicySet> {
         .collect();
     groups.sort();
     let quotas: Vec<Quota> = groups.compile(problems)?;
+    if problems.any_errors() {
+        // Everything that can be wrong has been looked at; among it may be that the indexes would cost too much.
+        return None;
+    }
     let mut labels = Labels::default();
     let entries = forms
         .iter()
@@ -69,10 +73,8 @@ fn compile(document: &Document, problems: &mut Problems) -> Option<PolicySet> {
     let methods = patterns(&document.methods, document.tools.len());
     let hidden = document.hide.iter().map(|name| name.pattern.clone());
     let hide = Names::new(hidden.zip(0..));
-    if !problems.any_errors() {
-        let quotas: Vec<_> = groups.iter().zip(&quotas).collect();
-        lint::run(document, &quotas, &tools, &hide, problems);
-    }
+    let with_limits: Vec<_> = groups.iter().zip(&quotas).collect();
+    lint::run(document, &with_limits, &tools, &hide, problems);
     let all = document
         .tools
         .iter()
