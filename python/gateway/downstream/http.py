@@ -33,7 +33,7 @@ from gateway.mcp import (
 )
 
 if TYPE_CHECKING:
-    from gateway._core import Decision
+    from gateway._core import Caller, Decision
     from gateway.asgi import Headers, Message, Receive, Scope, Send
     from gateway.enforcement import EnforcementPoint
     from gateway.settings import Settings
@@ -131,25 +131,37 @@ class HttpDoor:
             modern=modern,
             body=body,
         )
+        await self._forward(visit, point, caller, exchange, decision)
+
+    async def _forward(
+        self,
+        visit: Visit,
+        point: EnforcementPoint,
+        caller: Caller,
+        exchange: Exchange,
+        decision: Decision,
+    ) -> None:
+        """Pass an allowed message on, and settle its reservation by what becomes of it."""
+        sessions = visit.service.sessions
         try:
             # What only helps running calls to end (replies, cancellations) is never too much.
             if decision.kind in ("request", "batch") and (code := self._unavailable()) is not None:
                 raise Refused(_fault(decision, code))
-            replies = check_claims(exchange, visit.service.sessions)
+            replies = check_claims(exchange, sessions)
             keep, told = point.filter_for(caller), decision.limit_headers()
         except BaseException:
             point.give_back(decision)
             raise
         relay = Relay(
             exchange,
-            visit.service.sessions,
+            sessions,
             keep,
             told,
             visit.respond,
-            outlives=not modern,
+            outlives=not exchange.modern,
             bounds=self._bounds.relay,
         )
-        linger_s = 0.0 if modern else self._bounds.linger_s
+        linger_s = 0.0 if exchange.modern else self._bounds.linger_s
         served = self._pass_on(visit, exchange, relay, linger_s)
         try:
             await point.settle_by(decision, served)
@@ -158,7 +170,7 @@ class HttpDoor:
             return
         if 200 <= relay.status < 300:
             for key in replies:
-                visit.service.sessions.forget_reply(key)
+                sessions.forget_reply(key)
         self._end_session_if_gone(visit, exchange, relay)
 
     async def _get(self, visit: Visit) -> None:
