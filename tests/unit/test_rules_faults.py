@@ -144,9 +144,16 @@ def test_rule_39_a_fault_is_told_in_the_way_the_client_survives(
 @pytest.mark.parametrize("status", [400, 404, 409, 429, 500, 503])
 def test_rule_39_a_status_of_the_servers_own_passes(status: int) -> None:
     async def main() -> None:
-        rig = Rig(answer(status, [(b"content-type", b"text/plain"), (b"retry-after", b"9")], b"no"))
-        reply = await rig.client.post(call("t"))
-        assert (reply.status, reply.body, reply.header(b"retry-after")) == (status, b"no", b"9")
+        fields = [
+            (b"content-type", b"text/plain"),
+            (b"content-length", b"2"),
+            (b"retry-after", b"9"),
+        ]
+        reply = await Rig(answer(status, fields, b"no")).client.post(call("t"))
+        assert (reply.status, reply.body) == (status, b"no")
+        assert sorted(reply.headers) == sorted(fields)
+        rig = Rig(answer(status, fields, b"no"))
+        await rig.client.post(call("t"))
         assert rig.engine.outcomes == ["done"]
 
     run(main())
@@ -305,6 +312,7 @@ def test_a_long_document_streams_and_breaks_off() -> None:
         result(2),
         result("1"),
         result(None),
+        result(True),
         b"[]",
         b'"x"',
         b"",
@@ -496,6 +504,27 @@ def test_a_client_that_takes_no_bytes_is_given_up(era: str) -> None:
         assert not reply.complete
         assert rig.upstream.finished == (1 if era == "legacy" else 0)
         assert rig.engine.outcomes == (["done"] if era == "legacy" else ["unknown"])
+
+    run(main())
+
+
+def test_a_fault_that_no_one_waits_for_is_only_settled() -> None:
+    async def main() -> None:
+        gone, go = asyncio.Event(), asyncio.Event()
+
+        async def script(seen: Seen, send: Send) -> None:
+            gone.set()
+            await go.wait()
+            raise UpstreamError("reset", "gone", sent=True)
+
+        rig = Rig(script)
+        asking = asyncio.create_task(rig.client.post(call("t"), gone=gone))
+        await gone.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        go.set()
+        assert (await asking).messages == []
+        assert rig.engine.outcomes == ["unknown"]
 
     run(main())
 

@@ -417,10 +417,11 @@ def test_rule_30_a_202_has_no_body_and_answers_no_request() -> None:
         )
         note = await rig.client.post(message("notifications/initialized", id=None))
         assert (note.status, note.body, note.header(b"content-length")) == (202, b"", None)
-        reply = await rig.client.post(message("ping"))
-        assert reply.status == 200
-        assert reply.json["id"] == 1
-        assert reply.json["error"]["data"]["code"] == "upstream-invalid"
+        for content_type in (b"text/plain", b"application/json", b"text/event-stream"):
+            rig.upstream.script = answer(202, [(b"content-type", content_type)], b"body")
+            reply = await rig.client.post(message("ping"))
+            assert (reply.status, reply.json["id"]) == (200, 1)
+            assert reply.json["error"]["data"]["code"] == "upstream-invalid"
 
     run(main())
 
@@ -476,6 +477,17 @@ def test_rule_35_a_task_belongs_to_the_grant_whose_call_made_it(
         other = Rig(table=table, grant="other")
         assert (await other.client.post(get)).json["error"]["code"] == -32602
         assert other.upstream.seen == []
+
+    run(main())
+
+
+def test_rule_35_a_task_is_not_asked_for_without_an_id() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.sessions.open_task("t-1", "default")
+        reply = await rig.client.post(message("tasks/cancel", {"taskId": "t-1"}, id=None))
+        assert reply.status == 400
+        assert rig.upstream.seen == []
 
     run(main())
 

@@ -457,3 +457,41 @@ def test_headers_of_the_configuration_win() -> None:
             ]
 
     run(main())
+
+
+def test_a_drain_ends_a_stream_that_is_silent() -> None:
+    async def main() -> None:
+        opened = asyncio.Event()
+
+        async def silent(wire: Wire) -> None:
+            await wire.request()
+            await wire.write(OPEN_STREAM)
+            await wire.reader.read()
+
+        async def on_send(message: Message) -> None:
+            opened.set()
+
+        async with serving(silent) as server:
+            peer = upstream(server.url)
+            asking = asyncio.create_task(ask(peer, b"", method="GET", on_send=on_send))
+            await opened.wait()
+            for _ in range(3):
+                await asyncio.sleep(0)
+            peer.drain()
+            assert [m.get("more_body") for m in await asking] == [None, False]
+            await peer.aclose(0)
+
+    run(main())
+
+
+def test_a_header_that_cannot_be_written_is_not_sent() -> None:
+    async def main() -> None:
+        async with serving(keep_answering) as server:
+            peer = upstream(server.url, headers={"X-Bad": "a\r\nb"})
+            with pytest.raises(UpstreamError) as error:
+                await ask(peer)
+            await peer.aclose(0)
+            assert fault(error) == ("invalid", False)
+            assert server.requests == []
+
+    run(main())

@@ -14,12 +14,13 @@ from gateway.denial import Refused, refuse, unknown_task
 from gateway.sessions import Sessions, read_id
 
 if TYPE_CHECKING:
+    from gateway._core import Decision
     from gateway.mcp import Exchange
 
 _TASKS = "tasks/"
 
 
-def check_claims(exchange: Exchange, sessions: Sessions) -> list[str]:
+def check_claims(exchange: Exchange, decision: Decision, sessions: Sessions) -> list[str]:
     """Check an allowed message.
 
     Returns:
@@ -28,9 +29,6 @@ def check_claims(exchange: Exchange, sessions: Sessions) -> list[str]:
     Raises:
         Refused: it refers to what is not the sender's; to the sender, that does not exist.
     """
-    decision = exchange.decision
-    if decision is None:
-        return []
     if decision.kind == "response":
         return [_reply(exchange, sessions, read_id(decision.request_id))]
     if decision.kind == "batch":

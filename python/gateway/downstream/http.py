@@ -147,7 +147,7 @@ class HttpDoor:
             # What only helps running calls to end (replies, cancellations) is never too much.
             if decision.kind in ("request", "batch") and (code := self._unavailable()) is not None:
                 raise Refused(_fault(decision, code))
-            replies = check_claims(exchange, sessions)
+            replies = check_claims(exchange, decision, sessions)
             keep, told = point.filter_for(caller), decision.limit_headers()
         except BaseException:
             point.give_back(decision)
