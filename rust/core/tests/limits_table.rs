@@ -143,6 +143,10 @@ fn running_calls_are_freed_when_they_end_and_only_then() {
     let (verdict, readings) = reserve(&table, &[limit], EPOCH.plus(DAY));
     assert!(matches!(verdict, Verdict::Refused));
     assert_eq!((readings[0].remaining, readings[0].wait_ns), (0, None));
+    // Looking on takes nobody for dead.
+    assert!(look(&table, &limit, EPOCH).refused);
+    assert_eq!(table.evict_idle(EPOCH), 0);
+    assert!(!admitted(&table, &[limit], EPOCH));
     table.release(first, Release::Finish, EPOCH);
     assert!(look(&table, &limit, EPOCH).wait_ns == Some(0));
     table.release(second, Release::GiveBack, EPOCH);

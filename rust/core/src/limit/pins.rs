@@ -62,7 +62,7 @@ impl Drop for Pinned<'_> {
         // ORDERING: Release; all that was done to slots under the pin is seen by whoever sees it changed.
         self.pin
             .sequence
-            .store(self.sequence + 1, Ordering::Release);
+            .store(self.sequence.wrapping_add(1), Ordering::Release);
     }
 }
 

@@ -318,7 +318,10 @@ impl LimitTable {
                         mark: part.mark,
                     });
                 }
-                Err(Stop::Full) if !plan.enforced => reading.shadow_refused = true,
+                // What others did in the meantime is no reason to refuse for a limit that is only tried out.
+                Err(Stop::Full | Stop::Contended) if !plan.enforced => {
+                    reading.shadow_refused = true;
+                }
                 Err(stop) => {
                     self.undo(taken, times.t);
                     return match stop {
@@ -439,7 +442,7 @@ impl LimitTable {
         }
     }
 
-    /// How a charge stands at `now`: `refused` says whether its call would be. Changes nothing. `None` if the
+    /// How a charge stands at `now`: `refused` says whether its call would be. Changes no count. `None` if the
     /// table cannot be used.
     #[must_use]
     pub fn peek(&self, charge: &Charge, now: Nanos) -> Option<Reading> {

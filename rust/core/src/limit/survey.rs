@@ -118,9 +118,7 @@ impl LimitTable {
             return 0;
         }
         for seat in 0..SEATS {
-            if !self.seat_lives(seat) {
-                self.retire_if_dead(seat);
-            }
+            self.retire_if_dead(seat);
         }
         let slots = self.mapping.slots();
         let mut cleared = 0;

@@ -164,18 +164,22 @@ impl LimitTable {
     }
 
     /// Declares a seat's generation over if its process is dead; true if it was.
+    ///
+    /// A process that has no seat yet does not judge: the kernel does not tell it of locks of its own, so it could
+    /// take the seat that one of its threads is just taking for a dead one's.
     pub(super) fn retire_if_dead(&self, seat: usize) -> bool {
-        let Some(generation) = self.mapping.seats().get(seat).map(|seat| &seat.generation) else {
+        let (Some(_), Some(place)) = (self.claim.get(), self.mapping.seats().get(seat)) else {
             return false;
         };
         // ORDERING: Acquire, and before the question: a process that takes the seat later changes this value.
-        let seen = generation.load(Ordering::Acquire);
-        if self.mapping.seat_alive(seat) {
+        let seen = place.generation.load(Ordering::Acquire);
+        if self.seat_lives(seat) {
             return false;
         }
         step();
         // ORDERING: AcqRel; only the generation that was seen with a dead process is ended.
-        generation
+        place
+            .generation
             .compare_exchange(
                 seen,
                 seen.wrapping_add(1),
@@ -415,7 +419,7 @@ impl LimitTable {
         true
     }
 
-    /// Whether another process, or this one, sits there.
+    /// Whether another process, or this one, sits there. The kernel tells of others' locks only.
     pub(super) fn seat_lives(&self, seat: usize) -> bool {
         self.claim.get().is_some_and(|claim| claim.index() == seat) || self.mapping.seat_alive(seat)
     }
