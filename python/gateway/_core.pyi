@@ -79,6 +79,9 @@ class PolicySet:
     @property
     def language_version(self) -> str: ...
     @property
+    def entries(self) -> list[str]:
+        """RFC 6901 pointers of what is in `tools`, `methods` and `all_tools`, in document order."""
+    @property
     def warnings(self) -> list[Diagnostic]: ...
 
 @final
@@ -180,7 +183,8 @@ class LimitTable:
 
         Raises:
             OSError: the file cannot be made, read or locked; or it is damaged or of another
-                version, and then the message says what to do.
+                version; what to do about it follows the message, after a line break and `help: `.
+            BlockingIOError: another instance has it.
         """
     @staticmethod
     def join(path: str) -> LimitTable:

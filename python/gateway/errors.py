@@ -26,6 +26,12 @@ class Problem:
     help: str | None = None
 
 
+def table_problem(error: OSError) -> Problem:
+    """What the core says of a limit table that it cannot open: the problem, and its help."""
+    message, _, help = str(error).partition("\nhelp: ")
+    return Problem(message, help or None)
+
+
 class SettingsError(GatewayError):
     """Settings that cannot be used, with every problem found."""
 

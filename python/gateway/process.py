@@ -14,16 +14,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway._core import LimitTable
+from gateway._core import Engine, LimitTable
 from gateway.app import Gateway
-from gateway.errors import Problem, StartError
+from gateway.downstream.stdio import wrap
+from gateway.enforcement import EnforcementPoint
+from gateway.errors import StartError, table_problem
 from gateway.operate.admin import create_admin
 from gateway.operate.view import Snapshot, take
+from gateway.policies import PolicySource
 from gateway.server import Listener, bind
 from gateway.settings import Address, Settings
 
 if TYPE_CHECKING:
     import socket
+
+
+SHARE_ATTEMPTS = 5
 
 
 class Signals:
@@ -87,6 +93,52 @@ async def _run(settings: Settings) -> int:
     return 0
 
 
+def run_wrapped(settings: Settings) -> int:
+    """Stand between a client on our standard input and output and a server that is our child.
+
+    Returns:
+        The server's exit code.
+
+    Raises:
+        PolicyError, StartError, UpstreamError: as `run` does.
+    """
+    log_to_stderr()
+    return asyncio.run(_run_wrapped(settings))
+
+
+async def _run_wrapped(settings: Settings) -> int:
+    source = PolicySource(settings.servers[0].policy)
+    engine = Engine(source.load(), share_table(settings), shadow=settings.shadow)
+    watching = asyncio.create_task(source.watch(engine.install))
+    try:
+        return await wrap(settings, EnforcementPoint(engine))
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+def share_table(settings: Settings) -> LimitTable:
+    """The limit table, as its owner or beside the instances that have it open already.
+
+    Raises:
+        StartError: it cannot be used.
+    """
+    attempt = 0
+    while True:
+        try:
+            return open_table(settings)
+        except StartError as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
+        try:
+            return LimitTable.join(str(settings.state))
+        except OSError as error:
+            # Whoever had it may have left between the two attempts: then it is ours to own.
+            attempt += 1
+            if attempt == SHARE_ATTEMPTS:
+                raise StartError(table_problem(error)) from error
+
+
 def open_table(settings: Settings) -> LimitTable:
     """The limit table as its owner.
 
@@ -99,12 +151,7 @@ def open_table(settings: Settings) -> LimitTable:
         settings.state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return LimitTable(settings.slots, path=str(settings.state))
     except OSError as error:
-        raise StartError(
-            Problem(
-                f"cannot use the state file `{settings.state}`: {error.strerror or error}",
-                "`interlock state show` says what it holds; `--state` names another",
-            )
-        ) from error
+        raise StartError(table_problem(error)) from error
 
 
 def bind_all(

@@ -78,20 +78,20 @@ def bind(address: Address, *, shared: bool = False) -> socket.socket:
 
 
 class Listener:
-    """One listening socket, the application behind it, and its connections."""
+    """One listening socket, the application behind it, and its connections.
+
+    Attributes:
+        port: the port that was bound.
+    """
 
     def __init__(self, app: ASGIApp, sock: socket.socket) -> None:
         self._app = wrap_app(cast("ASGIFramework", _http_only(app)), 0, "asgi")
         self._sock = sock
+        self.port = int(sock.getsockname()[1])
         self._config = _config()
         self._context = WorkerContext(None)
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-
-    @property
-    def port(self) -> int:
-        """The port that was bound."""
-        return int(self._sock.getsockname()[1])
 
     async def start(self) -> None:
         """Begin to accept."""

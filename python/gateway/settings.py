@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from gateway.errors import Problem, SettingsError
 
-MAX_WORKERS = 8
-"""The limit table keeps a word for each process that may hold calls under a concurrency limit."""
+MAX_WORKERS = 7
+"""Eight processes can share a limit table, and one of them is the workers' supervisor."""
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -32,6 +32,10 @@ pub fn boottime_ns() -> u64 {
     whole.saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the time of day comes in"
+)]
 fn wall_ns() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

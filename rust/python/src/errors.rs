@@ -1,6 +1,6 @@
 //! The one place where the core's errors become Python exceptions.
 
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyBlockingIOError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
 use gateway_core::limit::OpenError;
@@ -37,7 +37,12 @@ pub fn policy_error(py: Python<'_>, name: &str, diagnostics: Vec<Core>) -> PyErr
     }
 }
 
-/// A limit table that cannot be opened.
+/// A limit table that cannot be opened: `BlockingIOError` where another instance has it, so that a caller
+/// can tell what will pass from what will not.
 pub fn open_error(error: &OpenError) -> PyErr {
-    PyOSError::new_err(format!("{error}\nhelp: {}", error.help()))
+    let text = format!("{error}\nhelp: {}", error.help());
+    match error {
+        OpenError::Locked(_) => PyBlockingIOError::new_err(text),
+        _ => PyOSError::new_err(text),
+    }
 }

@@ -102,6 +102,11 @@ impl PolicySet {
     }
 
     #[getter]
+    fn entries(&self) -> Vec<&str> {
+        self.0.entries().map(|entry| &*entry.pointer).collect()
+    }
+
+    #[getter]
     fn warnings(&self) -> Vec<Diagnostic> {
         self.0
             .warnings()

@@ -1,0 +1,41 @@
+"""`interlock wrap`: the sidecar between a desktop client and a stdio server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from gateway.cli import options
+from gateway.cli.problems import load_policy
+from gateway.settings import ServerSettings, Settings, check, default_wrap_state
+
+
+@click.command("wrap", context_settings={"allow_interspersed_args": False})
+@options.policy
+@options.state
+@options.shadow
+@options.name
+@options.server_command
+def command(
+    policy: Path, state: str | None, shadow: bool, name: str, server_command: tuple[str, ...]
+) -> None:
+    """Enforce a policy on a server that speaks over its standard input and output."""
+    if not server_command:
+        raise click.UsageError("the server's command is needed after `--`")
+    if state is None:
+        place: Path | None = default_wrap_state(policy)
+    else:
+        place = None if state == "memory" else Path(state)
+    settings = Settings(
+        servers=(ServerSettings(name=name, policy=policy, command=server_command),),
+        admin=None,
+        state=place,
+        shadow=shadow,
+    )
+    check(settings)
+    load_policy(policy)
+    from gateway.process import run_wrapped
+
+    sys.exit(run_wrapped(settings))

@@ -1,0 +1,129 @@
+"""The operators' port answers what is asked of it, and nobody's browser."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from gateway.operate.admin import create_admin
+from gateway.settings import Address, ServerSettings, Settings
+from support.operators import snapshot
+
+if TYPE_CHECKING:
+    from gateway.operate.view import Snapshot
+
+SETTINGS = Settings(
+    servers=(ServerSettings(name="upwork", policy=Path("p.json"), url="http://127.0.0.1:1/"),)
+)
+
+
+def ask(
+    path: str,
+    *,
+    method: str = "GET",
+    hosts: tuple[bytes, ...] = (b"127.0.0.1:9090",),
+    told: Snapshot | None = None,
+    settings: Settings = SETTINGS,
+) -> tuple[int, dict[str, str], Any]:
+    """Status, header fields and body (parsed where it is JSON)."""
+    sent: list[Any] = []
+
+    async def snap() -> Snapshot:
+        return told or snapshot()
+
+    async def receive() -> Any:
+        raise AssertionError("no body is read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", host) for host in hosts]
+    scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    asyncio.run(create_admin(snap, settings)(scope, receive, send))
+    start, body = sent
+    fields = {name.decode(): value.decode() for name, value in start["headers"]}
+    assert int(fields["content-length"]) == len(body["body"])
+    is_json = fields["content-type"] == "application/json"
+    return start["status"], fields, orjson.loads(body["body"]) if is_json else body["body"]
+
+
+def test_alive_and_ready() -> None:
+    assert ask("/livez")[::2] == (200, {"live": True})
+    assert ask("/readyz")[::2] == (200, {"ready": True, "reasons": []})
+    status, _, body = ask("/readyz", told=snapshot(not_ready=("draining",)))
+    assert status == 503
+    assert body == {"ready": False, "reasons": ["draining"]}
+
+
+def test_policies_and_limits() -> None:
+    (policy,) = ask("/policies")[2]
+    assert policy["server"] == "upwork"
+    assert policy["digest"] == "ab" * 32
+    assert policy["source"] == "/etc/upwork/policy.json"
+    assert policy["loaded_at"] == 1000.5
+    (limit,) = ask("/limits")[2]
+    assert limit["counter"] == "calls"
+    assert limit["remaining"] == 27
+
+
+def test_versions() -> None:
+    assert {"version", "python"} <= ask("/version")[2].keys()
+
+
+def test_metrics() -> None:
+    status, fields, body = ask("/metrics")
+    assert status == 200
+    assert fields["content-type"].startswith("text/plain")
+    assert b"interlock_decisions_total" in body
+
+
+def test_nothing_else_is_there() -> None:
+    assert ask("/")[0] == 404
+    assert ask("/metrics/")[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_it_is_read_only(method: str) -> None:
+    status, fields, _ = ask("/metrics", method=method)
+    assert status == 405
+    assert fields["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    "host", [b"127.0.0.1:9090", b"localhost", b"LOCALHOST:1", b"[::1]:9090", b"10.1.2.3:9090"]
+)
+def test_an_address_or_localhost_is_this_machine(host: bytes) -> None:
+    assert ask("/metrics", hosts=(host,))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        (),
+        (b"",),
+        (b"evil.example",),
+        (b"evil.example:9090",),
+        (b"127.0.0.1.evil.example",),
+        (b"localhost.evil.example",),
+        (b"127.0.0.1", b"evil.example"),
+        (b"2130706433",),
+    ],
+)
+def test_another_name_reads_nothing(hosts: tuple[bytes, ...]) -> None:
+    for path in ("/livez", "/metrics", "/nothing"):
+        assert ask(path, hosts=hosts)[0] == 403
+
+
+def test_names_that_are_ours_are_known() -> None:
+    settings = replace(SETTINGS, admin=Address("ops.example", 9090), allowed_hosts=("gw.example",))
+    assert ask("/livez", hosts=(b"ops.example:9090",), settings=settings)[0] == 200
+    assert ask("/livez", hosts=(b"gw.example",), settings=settings)[0] == 200
+
+
+def test_nothing_is_kept_by_a_cache() -> None:
+    assert ask("/limits")[1]["cache-control"] == "no-store"
