@@ -149,13 +149,15 @@ impl<'a> Asking<'a> {
     ///
     /// [`Code::Indeterminate`] where the argument that the quota goes by cannot be read exactly.
     pub fn key(&self, quota: &Quota) -> Result<QuotaKey, Code> {
+        let value = quota
+            .key
+            .as_ref()
+            .map(|path| self.key_value(path))
+            .transpose()?;
         let subject = self.caller.subject(quota.scope);
-        match &quota.key {
-            None => Ok(self.table.key(&[subject, &quota.identity])),
-            Some(path) => Ok(self
-                .table
-                .key(&[subject, &quota.identity, &self.key_value(path)?])),
-        }
+        Ok(self
+            .table
+            .quota_key(subject, &quota.identity, value.as_deref()))
     }
 
     /// An argument's value in one spelling, so that `1`, `1.0` and `1e0` share a quota and `"1"` does not.

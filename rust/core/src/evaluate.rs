@@ -90,8 +90,12 @@ impl<'p> Evaluation<'p, '_> {
             })?;
         }
         let mut entries = Entries::new();
-        entries.extend(policy.all_tools().map(|id| policy.entry(id)));
-        entries.extend(ids.into_iter().map(|id| policy.entry(id)));
+        if let Some(id) = policy.all_tools() {
+            entries.push(policy.entry(id));
+        }
+        for id in ids {
+            entries.push(policy.entry(id));
+        }
         self.entries(&entries, What { kind: "tool", name }, root)?;
         Ok(entries)
     }

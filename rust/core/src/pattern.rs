@@ -7,9 +7,9 @@
 //! INVARIANT: matching takes time linear in the name, and in a [`PatternSet`] no more than that for any number
 //! of literals, prefixes (`a*`) and suffixes (`*a`) but for one probe for each different length among them.
 
-use std::collections::HashMap;
 use std::fmt;
 
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ type Ids = SmallVec<[u32; 2]>;
 /// Many patterns, each with an id, asked all at once.
 #[derive(Clone, Debug, Default)]
 pub struct PatternSet {
-    literals: HashMap<Box<str>, Ids>,
+    literals: FxHashMap<Box<str>, Ids>,
     prefixes: Vec<OfOneLength>,
     suffixes: Vec<OfOneLength>,
     general: Vec<(Pattern, u32)>,
@@ -108,7 +108,7 @@ pub struct PatternSet {
 #[derive(Clone, Debug, Default)]
 struct OfOneLength {
     len: usize,
-    affixes: HashMap<Box<str>, Ids>,
+    affixes: FxHashMap<Box<str>, Ids>,
 }
 
 impl PatternSet {

@@ -20,6 +20,30 @@ impl LimitTable {
         }
         QuotaKey(hasher.finish128().as_u128())
     }
+
+    /// The key of a quota: whose it is and what it means, both as digests, and the argument value it goes by, if
+    /// it goes by one. The digests are of one length, so nothing runs together, and they are hashed in one go,
+    /// which is what a decision does most often.
+    #[must_use]
+    pub fn quota_key(
+        &self,
+        subject: &[u8; 16],
+        meaning: &[u8; 16],
+        value: Option<&[u8]>,
+    ) -> QuotaKey {
+        let mut pair = [0; 32];
+        let (first, second) = pair.split_at_mut(16);
+        first.copy_from_slice(subject);
+        second.copy_from_slice(meaning);
+        match value {
+            None => QuotaKey(
+                SipHasher24::new_with_key(self.secret())
+                    .hash(&pair)
+                    .as_u128(),
+            ),
+            Some(value) => self.key(&[&pair, value]),
+        }
+    }
 }
 
 /// A key as a slot holds it.

@@ -3,8 +3,8 @@
 //! INVARIANT: every look-up gives ids in ascending order, each once, and costs the same however many exact
 //! names there are: a listed name has its whole answer ready, any other asks the patterns only.
 
+use rustc_hash::FxHashMap;
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
@@ -16,13 +16,13 @@ pub(super) type Found = SmallVec<[u32; 8]>;
 /// Exact names and patterns with their ids.
 #[derive(Debug)]
 pub(super) struct Names {
-    exact: HashMap<Box<str>, Box<[u32]>>,
+    exact: FxHashMap<Box<str>, Box<[u32]>>,
     patterns: PatternSet,
 }
 
 impl Names {
     pub(super) fn new(names: impl IntoIterator<Item = (Pattern, u32)>) -> Self {
-        let mut literal: HashMap<Box<str>, Found> = HashMap::new();
+        let mut literal: FxHashMap<Box<str>, Found> = FxHashMap::default();
         let mut general = Vec::new();
         for (pattern, id) in names {
             if pattern.is_literal() {
