@@ -74,7 +74,12 @@ impl<'p> Evaluation<'p, '_> {
         }
         let mut ids = SmallVec::new();
         policy.tool_entries(name, &mut ids);
-        if policy.default_effect() == Effect::Allow && policy.folded_conflict(name) {
+        if ids.is_empty() && policy.default_effect() == Effect::Deny {
+            self.refuse(document, Code::DefaultDeny, "/default", || {
+                format!("no rule allows the tool `{}`", shown(name))
+            })?;
+        }
+        if policy.folded_conflict(name) {
             return Err(Refusal {
                 code: Code::ToolNameInvalid,
                 rule: String::new(),
@@ -84,11 +89,6 @@ impl<'p> Evaluation<'p, '_> {
                 ),
             });
         }
-        if ids.is_empty() && policy.default_effect() == Effect::Deny {
-            self.refuse(document, Code::DefaultDeny, "/default", || {
-                format!("no rule allows the tool `{}`", shown(name))
-            })?;
-        }
         let mut entries = Entries::new();
         if let Some(id) = policy.all_tools() {
             entries.push(policy.entry(id));
@@ -96,7 +96,15 @@ impl<'p> Evaluation<'p, '_> {
         for id in ids {
             entries.push(policy.entry(id));
         }
-        self.entries(&entries, What { kind: "tool", name }, root)?;
+        self.entries(
+            &entries,
+            What {
+                kind: "tool",
+                name,
+                denied: Code::ToolDenied,
+            },
+            root,
+        )?;
         Ok(entries)
     }
 
@@ -143,6 +151,7 @@ impl<'p> Evaluation<'p, '_> {
             What {
                 kind: "method",
                 name: &method,
+                denied: Code::MethodDenied,
             },
             root,
         )?;
@@ -163,7 +172,7 @@ impl<'p> Evaluation<'p, '_> {
         for entry in entries {
             if entry.effect == EntryEffect::Deny {
                 let pointer = format!("{}/action", entry.pointer);
-                self.refuse(entry.mode, Code::ToolDenied, &pointer, || {
+                self.refuse(entry.mode, what.denied, &pointer, || {
                     entry
                         .reason
                         .clone()
@@ -209,7 +218,7 @@ impl<'p> Evaluation<'p, '_> {
                 Code::Indeterminate,
                 "a rule could not be decided on these arguments",
             ),
-            (Verb::DenyIf, Truth::True) => (Code::ToolDenied, "a rule denies these arguments"),
+            (Verb::DenyIf, Truth::True) => (what.denied, "a rule denies these arguments"),
             (Verb::Require, Truth::False) => (Code::RequirementUnmet, "a requirement is not met"),
             (Verb::Approve, Truth::True) => (
                 Code::ApprovalRequired,
@@ -250,6 +259,8 @@ impl<'p> Evaluation<'p, '_> {
 struct What<'a> {
     kind: &'static str,
     name: &'a str,
+    /// The code of a rule that denies it.
+    denied: Code,
 }
 
 impl fmt::Display for What<'_> {

@@ -255,6 +255,36 @@ fn what_cannot_be_decided_is_denied() {
 }
 
 #[test]
+fn a_name_in_another_case_is_not_let_through_by_a_pattern() {
+    for default in ["allow", "deny"] {
+        let engine = engine(&format!(
+            r#"{{"version":"1","default":"{default}","hide":["admin_reset"],"tools":{{"*":{{}},"delete_user":{{"action":"deny"}}}}}}"#
+        ));
+        for name in ["Delete_User", "ADMIN_RESET", "delete_useR"] {
+            assert_eq!(
+                decide(&engine, &call(name, "{}")).code,
+                Code::ToolNameInvalid,
+                "{name}"
+            );
+        }
+        assert!(decide(&engine, &call("other", "{}")).allowed);
+    }
+}
+
+#[test]
+fn a_rule_denies_methods_by_their_own_code() {
+    let engine = engine(
+        r#"{"version":"1","default":"allow","methods":{"resources/read":{"action":"deny"},"prompts/get":{
+            "deny_if":[{"conditions":[{"path":"args.x","op":"eq","value":1}]}]}}}"#,
+    );
+    let code = |body: &str| decide(&engine, body.as_bytes()).code;
+    let read = r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}"#;
+    assert_eq!(code(read), Code::MethodDenied);
+    let get = r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"p","arguments":{"x":1}}}"#;
+    assert_eq!(code(get), Code::MethodDenied);
+}
+
+#[test]
 fn shadow_records_and_refuses_nothing() {
     let engine = engine_with(
         UPWORK,
