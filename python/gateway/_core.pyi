@@ -155,8 +155,7 @@ class Decision:
         """Allowed, but a rule in shadow mode would have refused."""
     @property
     def shadow(self) -> list[tuple[str, str]]:
-        """(rule pointer, code) of what shadow rules would have refused; of several limits in shadow mode over
-        one quota, the tightest speaks."""
+        """(rule pointer, code) of each shadow rule that would have refused."""
     @property
     def policy(self) -> str:
         """Digest of the policy that decided."""

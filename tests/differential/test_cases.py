@@ -36,22 +36,10 @@ def walk(case: Case, side: Side) -> None:
             check(case, step, number, seen)
 
 
-PENDING = {
-    "case does not help past a denied name where a pattern allows the rest",
-    "an entry for a method",
-    "each place that watches a quota says so",
-}
-"""Cases that the engine does not give yet. The list only shrinks: a case that is given fails."""
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.file}: {case.name}")
 @pytest.mark.parametrize("side", [Model, Core])
 def test_case(case: Case, side: type[Side]) -> None:
-    if side is Core and case.name in PENDING:
-        with pytest.raises(AssertionError):
-            walk(case, side(case.policy))
-    else:
-        walk(case, side(case.policy))
+    walk(case, side(case.policy))
 
 
 def test_names_are_unique() -> None:

@@ -10,7 +10,7 @@ use crate::caller::Caller;
 use crate::decision::{Code, ShadowDenial};
 use crate::evaluate::{Entries, Refusal};
 use crate::json::{Kind, Value};
-use crate::limit::{Charge, LimitTable, QuotaKey};
+use crate::limit::{Algorithm, Charge, LimitTable, QuotaKey, Reading};
 use crate::policy::condition::{ArgPath, Lookup};
 use crate::policy::{Cost, LimitUse, Mode, PolicySet, Quota, QuotaId};
 
@@ -31,15 +31,27 @@ pub struct Places<'p> {
     pub quota: &'p Quota,
     /// The enforced place with the least `max`.
     pub enforced: Option<&'p LimitUse>,
-    /// The shadow place with the least `max`.
-    pub shadow: Option<&'p LimitUse>,
+    /// The places in shadow mode.
+    pub shadow: SmallVec<[&'p LimitUse; 1]>,
 }
 
 impl<'p> Places<'p> {
     /// The place to speak of: the enforced one, else the shadow one.
     #[must_use]
     pub fn place(&self) -> Option<&'p LimitUse> {
-        self.enforced.or(self.shadow)
+        self.enforced.or(self.shadow.first().copied())
+    }
+
+    /// Pointers of the places in shadow mode that had no room for the call. A bucket has one size, so all of
+    /// its places agree.
+    pub fn full_shadows(&self, charge: &Charge, reading: &Reading) -> impl Iterator<Item = String> {
+        let after = reading.used.saturating_add(charge.cost);
+        let bucket = matches!(charge.algorithm, Algorithm::Bucket { .. });
+        let full = move |place: &&&LimitUse| bucket || after > place.max;
+        self.shadow
+            .iter()
+            .filter(full)
+            .map(|place| place.pointer.clone())
     }
 }
 
@@ -112,19 +124,24 @@ impl<'a> Asking<'a> {
                 id: place.quota,
                 quota,
                 enforced: None,
-                shadow: None,
+                shadow: SmallVec::new(),
             });
             out.charges.len() - 1
         };
         if let (Some(charge), Some(places)) = (out.charges.get_mut(at), out.places.get_mut(at)) {
-            let (max, which) = if enforce {
-                (&mut charge.max, &mut places.enforced)
+            let max = if enforce {
+                &mut charge.max
             } else {
-                (&mut charge.shadow_max, &mut places.shadow)
+                &mut charge.shadow_max
             };
-            if max.is_none_or(|max| place.max < max) {
+            let tightest = max.is_none_or(|max| place.max < max);
+            if tightest {
                 *max = Some(place.max);
-                *which = Some(place);
+            }
+            match enforce {
+                true if tightest => places.enforced = Some(place),
+                true => {}
+                false => places.shadow.push(place),
             }
         }
         Ok(())

@@ -488,13 +488,15 @@ impl Deciding<'_> {
                 }
             }
         };
-        for (places, reading) in charges.places.iter().zip(&readings) {
-            if let (true, Some(place)) = (reading.shadow_refused, places.shadow) {
-                let rule = place.pointer.clone();
-                decision.shadow.push(ShadowDenial {
-                    rule,
-                    code: Code::LimitExceeded,
-                });
+        for ((places, charge), reading) in
+            charges.places.iter().zip(&charges.charges).zip(&readings)
+        {
+            if reading.shadow_refused {
+                let rules = places.full_shadows(charge, reading);
+                let code = Code::LimitExceeded;
+                decision
+                    .shadow
+                    .extend(rules.map(|rule| ShadowDenial { rule, code }));
             }
         }
         match verdict {

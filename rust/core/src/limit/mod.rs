@@ -108,6 +108,8 @@ pub struct Charge {
 /// What one charge looked like at the moment of decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
+    /// Units in use before this call.
+    pub used: u64,
     /// Units left after this call, or at present if it was refused.
     pub remaining: u64,
     /// This limit had no room for the call.

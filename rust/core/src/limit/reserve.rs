@@ -98,6 +98,7 @@ impl<'a> Plan<'a> {
             (Some(max), _) => self.charge.cost <= max && look.used <= max - self.charge.cost,
         };
         Reading {
+            used: look.used,
             remaining: self.whole().saturating_sub(look.used),
             refused: self.enforced && !look.room,
             shadow_refused: !shadow_room,
