@@ -334,9 +334,12 @@ class Gate:
     def exceeded(
         self, full: list[Use], charges: Charges, shadow: list[tuple[str, str]], t: int
     ) -> Answer:
-        """The refusal: the first quota without room speaks, by its place with the least maximum."""
-        first = [use for use in full if use.key == full[0].key]
-        use = min(first, key=lambda each: each.most)
+        """The refusal: of the quotas without room the one that the policy names first speaks.
+
+        It does so by its place with the least maximum.
+        """
+        mentions = list(charges)
+        use = min(full, key=lambda each: (mentions.index(each.key), each.most))
         answer = Answer(False, "limit-exceeded", use.limit.pointer, shadow=shadow)
         self.report(answer, self.left(use, charges, t))
         return answer

@@ -31,45 +31,50 @@ pub(super) const BUSY: u64 = 1;
 /// Bit of an `id` that says somebody means to evict the slot; any user takes it off again.
 pub(super) const MARK: u64 = 1;
 
+/// Bytes that keep things apart in the mapping. Models have none: their stacks are small.
+const fn pad(bytes: usize) -> usize {
+    if cfg!(loom) { 0 } else { bytes }
+}
+
 /// First page.
-#[repr(C, align(4096))]
+#[cfg_attr(not(loom), repr(C, align(4096)))]
 pub(super) struct Header {
     /// Written before the file gets its name and never again; see `file.rs`.
-    _identity: [u8; IDENTITY_BYTES],
+    _identity: [u8; pad(IDENTITY_BYTES)],
     /// No decision is made for an earlier time than this (nanoseconds since 1970).
     pub(super) floor: AtomicU64,
-    _floor_line: [u8; 56],
+    _floor_line: [u8; pad(56)],
     /// Keys that found no slot.
     pub(super) insert_refusals: AtomicU64,
     /// Slots taken over from keys that counted nothing any more.
     pub(super) evictions: AtomicU64,
     /// One more than the highest seat that was ever taken.
     pub(super) seats_used: AtomicU64,
-    _counter_line: [u8; 40],
-    _reserved: [u8; 832],
+    _counter_line: [u8; pad(40)],
+    _reserved: [u8; pad(832)],
     /// The processes that share the table.
     pub(super) seats: [Seat; SEATS],
-    _rest: [u8; PAGE - 1024 - SEATS * 64],
+    _rest: [u8; pad(PAGE - 1024 - SEATS * 64)],
 }
 
 /// A process's place.
-#[repr(C, align(64))]
+#[cfg_attr(not(loom), repr(C, align(64)))]
 pub(super) struct Seat {
     /// Rises with each process that takes the seat and when its process is found dead.
     pub(super) generation: AtomicU64,
-    _line: [u8; 56],
+    _line: [u8; pad(56)],
 }
 
 /// Shows that a thread is deciding: odd while it is, and never the same odd number twice.
-#[repr(C, align(64))]
+#[cfg_attr(not(loom), repr(C, align(64)))]
 pub(super) struct Pin {
     /// See the type.
     pub(super) sequence: AtomicU64,
-    _line: [u8; 56],
+    _line: [u8; pad(56)],
 }
 
 /// One key and what it counts.
-#[repr(C, align(128))]
+#[cfg_attr(not(loom), repr(C, align(128)))]
 pub(super) struct Slot {
     /// [`EMPTY`], [`BUSY`], or 63 bits of the key above a [`MARK`].
     pub(super) id: AtomicU64,
@@ -227,19 +232,19 @@ mod zeroed {
     impl Header {
         pub(in crate::limit) fn zeroed() -> Self {
             Self {
-                _identity: [0; IDENTITY_BYTES],
+                _identity: [0; pad(IDENTITY_BYTES)],
                 floor: AtomicU64::new(0),
-                _floor_line: [0; 56],
+                _floor_line: [0; pad(56)],
                 insert_refusals: AtomicU64::new(0),
                 evictions: AtomicU64::new(0),
                 seats_used: AtomicU64::new(0),
-                _counter_line: [0; 40],
-                _reserved: [0; 832],
+                _counter_line: [0; pad(40)],
+                _reserved: [0; pad(832)],
                 seats: std::array::from_fn(|_| Seat {
                     generation: AtomicU64::new(0),
-                    _line: [0; 56],
+                    _line: [0; pad(56)],
                 }),
-                _rest: [0; PAGE - 1024 - SEATS * 64],
+                _rest: [0; pad(PAGE - 1024 - SEATS * 64)],
             }
         }
     }
@@ -248,7 +253,7 @@ mod zeroed {
         pub(in crate::limit) fn zeroed() -> Self {
             Self {
                 sequence: AtomicU64::new(0),
-                _line: [0; 56],
+                _line: [0; pad(56)],
             }
         }
     }
