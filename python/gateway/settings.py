@@ -96,7 +96,7 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     """Host values accepted besides the listener's own."""
     allowed_origins: tuple[str, ...] = ()
-    """Origins accepted besides loopback ones."""
+    """Origins accepted besides the listener's own."""
     allow_anonymous: bool = False
     denials: str = "result"
 

@@ -24,6 +24,8 @@ from support.door import (
     end,
     event,
     message,
+    modern,
+    modern_headers,
     piece,
     result,
     run,
@@ -488,6 +490,35 @@ def test_rule_35_a_task_is_not_asked_for_without_an_id() -> None:
         reply = await rig.client.post(message("tasks/cancel", {"taskId": "t-1"}, id=None))
         assert reply.status == 400
         assert rig.upstream.seen == []
+
+    run(main())
+
+
+def test_rule_35_what_a_revision_does_not_have_is_the_servers_to_answer() -> None:
+    async def main() -> None:
+        rig = Rig()
+        asked = modern(message("tasks/result", {"taskId": "t-1"}))
+        await rig.client.post(asked, modern_headers("tasks/result", "t-1"))
+        assert len(rig.upstream.seen) == 1
+        reply = await rig.client.post(message("tasks/result", {"taskId": "t-1"}))
+        assert reply.json["error"] == {"code": -32602, "message": "unknown task"}
+        assert len(rig.upstream.seen) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("watched", "seen"),
+    [(["mine"], 1), ([], 1), (None, 1), (["mine", "t-1"], 0), (["t-1"], 0), ("t-1", 0), ([1], 0)],
+)
+def test_rule_35_a_task_of_another_grant_is_not_watched(watched: object, seen: int) -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.sessions.open_task("mine", "default")
+        rig.sessions.open_task("t-1", "other")
+        listen = modern(message("subscriptions/listen", {"notifications": {"taskIds": watched}}))
+        await rig.client.post(listen, modern_headers("subscriptions/listen"))
+        assert len(rig.upstream.seen) == seen
 
     run(main())
 

@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, cast
 import orjson
 
 from gateway.denial import Refused, refuse, unknown_task
+from gateway.mcp import LISTEN
 from gateway.sessions import Sessions, read_id
 
 if TYPE_CHECKING:
     from gateway._core import Decision
     from gateway.mcp import Exchange
 
-_TASKS = "tasks/"
+_TASK_METHODS = {
+    False: frozenset({"tasks/get", "tasks/result", "tasks/cancel"}),
+    True: frozenset({"tasks/get", "tasks/update", "tasks/cancel"}),
+}
+"""Methods that name a task, by whether the request is stateless. One that the revision does not
+have is the server's to answer."""
 
 
 def check_claims(exchange: Exchange, decision: Decision, sessions: Sessions) -> list[str]:
@@ -33,13 +39,37 @@ def check_claims(exchange: Exchange, decision: Decision, sessions: Sessions) -> 
         return [_reply(exchange, sessions, read_id(decision.request_id))]
     if decision.kind == "batch":
         return [_reply(exchange, sessions, reply) for reply in _replies(exchange.body)]
-    method, target = decision.method, decision.target
-    if method is not None and method.startswith(_TASKS) and target is not None:
+    for task in _tasks(exchange, decision):
         if decision.request_id is None:
             raise _malformed("a task can only be asked for with an id")
-        if not sessions.owns_task(target, exchange.grant):
+        if not sessions.owns_task(task, exchange.grant):
             raise Refused(unknown_task(decision.request_id))
     return []
+
+
+def _tasks(exchange: Exchange, decision: Decision) -> list[str]:
+    """Tasks that the message asks for, or wants to be told of."""
+    if decision.method == LISTEN:
+        return _watched(exchange.body)
+    if decision.method in _TASK_METHODS[decision.modern] and decision.target is not None:
+        return [decision.target]
+    return []
+
+
+def _watched(body: bytes) -> list[str]:
+    """`params.notifications.taskIds` of a `subscriptions/listen`.
+
+    Raises:
+        Refused: what stands there is no list of task ids, so whose they are cannot be told.
+    """
+    wanted: object = orjson.loads(body)
+    for member in ("params", "notifications", "taskIds"):
+        if not isinstance(wanted, dict) or wanted.get(member) is None:
+            return []
+        wanted = wanted[member]
+    if not isinstance(wanted, list) or not all(isinstance(task, str) for task in wanted):
+        raise _malformed("`taskIds` is not a list of task ids")
+    return cast("list[str]", wanted)
 
 
 def _reply(exchange: Exchange, sessions: Sessions, request_id: object) -> str:

@@ -81,6 +81,12 @@ impl<'a> Claims<'a> {
             .is_some_and(|version| is_revision(version) && version > LAST_LEGACY)
     }
 
+    /// Whether they claim what only holds of a single message.
+    #[must_use]
+    pub fn speaks_of_one(&self) -> bool {
+        self.method.is_some() || self.name.is_some() || self.modern()
+    }
+
     /// Whether the client is known to speak 2025-11-25 or later.
     #[must_use]
     pub fn recent(&self) -> bool {

@@ -311,11 +311,17 @@ impl Deciding<'_> {
         if array.is_empty() {
             return refuse(self.policy, "an empty array is not a message");
         }
+        if self.claims.is_some_and(Claims::speaks_of_one) {
+            return refuse(
+                self.policy,
+                "the headers name one message, the body has several",
+            );
+        }
         let mut parts: Vec<Decision> = Vec::with_capacity(array.len());
         for element in array.elements() {
             let mut part = self.message(element, None);
             if part.allowed
-                && (part.method.as_deref() == Some("initialize") || part.era == Era::Modern)
+                && (part.era == Era::Modern || part.method.as_deref().is_some_and(not_in_an_array))
             {
                 self.give_back(&mut part);
                 part = refuse(self.policy, "this message may not be part of an array");
@@ -531,6 +537,11 @@ fn tell(witness: &mut dyn Rehearsal, charges: &Charges<'_>, readings: &[Reading]
             witness.limit(place, places.quota, reading);
         }
     }
+}
+
+/// What opens a session, and what the revision with arrays does not have and others look after by its id.
+fn not_in_an_array(method: &str) -> bool {
+    method == "initialize" || method.starts_with("tasks/")
 }
 
 /// Copies what the message says of itself into its decision.

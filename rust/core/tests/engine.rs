@@ -348,6 +348,41 @@ fn an_array_passes_whole_or_not_at_all() {
 }
 
 #[test]
+fn an_array_holds_nothing_that_goes_by_its_headers_or_its_id() {
+    let engine = engine(r#"{"version":"1","default":"allow"}"#);
+    let old = Caller::new(
+        "laptop".into(),
+        "s".into(),
+        Some("s".into()),
+        Some("2025-03-26".into()),
+    );
+    let of = |body: &str, claims: Option<&Claims<'_>>| {
+        engine.decide(&old, body.as_bytes(), claims, NOW).allowed
+    };
+    let ping = r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#;
+    assert!(of(ping, Some(&Claims::default())));
+    assert!(!of(
+        ping,
+        Some(&Claims {
+            method: Some(b"ping"),
+            ..Claims::default()
+        })
+    ));
+    assert!(!of(
+        ping,
+        Some(&Claims {
+            version: Some(b"2026-07-28"),
+            ..Claims::default()
+        })
+    ));
+    for method in ["initialize", "tasks/get"] {
+        assert!(!of(&ping.replace("ping", method), None), "{method}");
+    }
+    assert!(!of("[]", None));
+    assert!(!of(&format!("[{ping}]"), None));
+}
+
+#[test]
 fn counts_survive_a_new_policy() {
     let engine = engine(UPWORK);
     let body = call("upwork_close_session", "{}");
