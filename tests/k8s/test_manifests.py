@@ -1,4 +1,4 @@
-"""The example manifests hold what they promise: a policy that loads, ports that are ours, few rights."""
+"""The example manifests keep their promises: a policy that loads, our ports, few rights."""
 
 from __future__ import annotations
 
