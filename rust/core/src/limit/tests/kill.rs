@@ -36,6 +36,11 @@ fn fixed(table: &LimitTable, name: &str) -> Charge {
     charge(table, name, Algorithm::Fixed(Window::Span(MINUTE)))
 }
 
+/// Its words look nothing like those of the keys whose slot it takes over.
+fn other_kind(table: &LimitTable) -> Charge {
+    charge(table, "f", Algorithm::Sliding(7 * SECOND))
+}
+
 fn lasting(table: &LimitTable) -> [Charge; 4] {
     let bucket = Algorithm::Bucket {
         window_ns: 60 * MINUTE,
@@ -68,7 +73,7 @@ fn script(table: &LimitTable) {
     let later = now.plus(15 * MINUTE);
     let _ = reserve(
         table,
-        &[fixed(table, "e"), fixed(table, "f"), keep[1]],
+        &[fixed(table, "e"), other_kind(table), keep[1]],
         later,
     );
     let session = table.key(&[b"session"]);
@@ -139,6 +144,10 @@ fn examine(table: &LimitTable, steps: u64) {
         let room = if kind == 3 { MAX } else { left };
         assert_eq!(admitted, room, "after {steps} writes, kind {kind}");
     }
+    assert!(
+        table.peek(&other_kind(table), now).is_some(),
+        "after {steps} writes: words of another kind"
+    );
     // Far enough on for everything but running calls to have been forgotten: new keys find slots at once.
     let much_later = EPOCH.plus(3 * 1_440 * MINUTE);
     for name in ["u", "v", "w", "x", "y", "z"] {
