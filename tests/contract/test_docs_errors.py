@@ -25,6 +25,7 @@ DECISIONS, ADMISSION, SERVING, PROBLEMS = (
     "Requests that could not be served",
     "Problems of a policy",
 )
+ADDED = "What `check` adds"
 CORE_CODE = re.compile(r'^ +\w+ = "([a-z-]+)",$', re.M)
 DIAGNOSTIC = re.compile(r'^ +\w+ "([a-z-]+)" (Error|Warning) "(.*)";$', re.M)
 
@@ -154,7 +155,7 @@ def test_every_code_of_the_doors_has_an_entry_with_its_status() -> None:
         assert status_line(entry) == (WORDINGS[code].status, WORDINGS[code].rpc_code), code
 
 
-@pytest.mark.parametrize("heading", [DECISIONS, ADMISSION, SERVING, PROBLEMS])
+@pytest.mark.parametrize("heading", [DECISIONS, ADMISSION, SERVING, PROBLEMS, ADDED])
 def test_every_entry_has_an_example_and_a_fix(heading: str) -> None:
     for code, entry in part(heading).items():
         assert "```" in entry or "\nFor example: " in entry, code
@@ -194,6 +195,15 @@ def test_a_document_has_the_problem_that_is_shown(example: tuple[str, str, list[
     lines = [line for d in found for line in problems.lines(name, d)]
     assert {d.code for d in found} == {code}
     assert lines == shown.text.splitlines()
+
+
+def test_what_check_adds_has_an_entry() -> None:
+    source = page("python/gateway/cli/check.py")
+    added = re.findall(r'(?:"(error)"|_warn\((?:path)), "([a-z-]+)"', source)
+    entries = part(ADDED)
+    assert {code for _, code in added} == set(entries)
+    for severity, code in added:
+        assert entries[code].strip().startswith("Error." if severity else "Warning.")
 
 
 def test_the_refusal_that_is_shown_is_the_one_that_is_sent() -> None:

@@ -50,10 +50,14 @@ def page(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def prose(name: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page(name), flags=re.M | re.S)
+
+
 def headings(name: str) -> list[tuple[int, str]]:
     """Every heading with its level."""
-    lines = re.sub(r"^```.*?^```$", "", page(name), flags=re.M | re.S)
-    return [(len(marks), text) for marks, text in re.findall(r"^(#+) (.+)$", lines, re.M)]
+    return [(len(marks), text) for marks, text in re.findall(r"^(#+) (.+)$", prose(name), re.M)]
 
 
 def sections(name: str, level: int) -> dict[str, str]:

@@ -1,0 +1,43 @@
+"""docs/threat-model.md: every attack has a control and a test that exists."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from support.pages import ROOT, Row, codes, prose, sections, table
+
+PAGE = "docs/threat-model.md"
+PARTS = ("The agent", "The server", "A neighbour", "A policy's author", "The network")
+FUNCTION = {".py": r"^ *(?:async )?def {}\(", ".rs": r"^ *fn {}\("}
+NAMED = sorted({code for code in codes(prose(PAGE)) if "::" in code})
+
+
+def rows(part: str) -> list[Row]:
+    return list(table(sections(PAGE, 2)[part].splitlines()))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_attack_has_a_control_and_a_test(part: str) -> None:
+    assert rows(part)
+    for row in rows(part):
+        attack, control, shown_by = row.values()
+        assert attack
+        assert control
+        assert set(codes(shown_by)) & set(NAMED), attack
+        assert re.fullmatch(r"`[^`]+`(, `[^`]+`)*", shown_by), attack
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_test_that_is_named_exists(name: str) -> None:
+    path, _, function = name.partition("::")
+    file = ROOT / path
+    assert file.is_file()
+    pattern = FUNCTION[file.suffix].format(re.escape(function))
+    source = file.read_text(encoding="utf-8")
+    assert re.search(pattern, source, re.M)
+    if file.suffix == ".py":
+        assert function.startswith("test_")
+    else:
+        assert "#[test]" in source
