@@ -66,7 +66,9 @@ class Core:
 
     def __init__(self, policy: str) -> None:
         self.engine = Engine(self.parse(policy), LimitTable(1024))
-        self.decisions: dict[str | None, Any] = {}
+        self.decisions: dict[str, Any] = {}
+        # A decision that is dropped ends its call's concurrency; here calls end as a test says.
+        self.running: list[Any] = []
 
     def parse(self, policy: str) -> PolicySet:
         return PolicySet.parse(policy.encode(), name="case.json")
@@ -88,6 +90,7 @@ class Core:
         who = {"grant": "default", "server": "default", **caller}
         asker = _core.Caller(who.pop("grant"), **who)
         decision = self.engine.decide(asker, body, headers, now_ns=now)
+        self.running.append(decision)
         if label is not None:
             self.decisions[label] = decision
         facts = {name: getattr(decision, name) for name in FACTS}
