@@ -199,7 +199,7 @@ class Gate:
         entries = document.entries(document.tools, tool)
         if not entries and document.default == "deny":
             self.refuse(document.shadow, shadow, "/default", "default-deny")
-        elif not literal and self.looks_like_another(tool):
+        if not literal and self.looks_like_another(tool):
             raise Refused(Answer(False, "tool-name-invalid"))
         yield document.all_tools
         yield from entries
