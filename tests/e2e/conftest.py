@@ -1,0 +1,40 @@
+"""Set-up shared by the end-to-end tests: the real peers, fetched once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import peers
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_peers() -> None:
+    """The conformance suite, the SDKs' clients and the reference servers are in place.
+
+    Skips where there is no npm, except in CI, which has to have it.
+    """
+    if shutil.which("npm") is None and "CI" not in os.environ:
+        pytest.skip("npm is not installed; the real MCP clients and servers come from its registry")
+    fetched = subprocess.run(
+        [peers.HERE / "setup.sh"],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert fetched.returncode == 0, fetched.stdout + fetched.stderr
+    # A module finds its packages by where it lies, so the drivers go beside them.
+    for driver in (peers.HERE / "npm").glob("*.mjs"):
+        shutil.copy(driver, peers.NPM)
+
+
+@pytest.fixture(scope="session")
+def everything_url(real_peers: None) -> Iterator[str]:
+    """A running server that speaks every revision and has a tool for each feature."""
+    with peers.python_everything_server() as url:
+        yield url

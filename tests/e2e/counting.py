@@ -1,0 +1,189 @@
+"""A server that counts the tool calls it is given, and a crowd that wants more than it may.
+
+Both speak just enough HTTP to keep connections alive and to be quick, so that a race is a race.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+_CALL = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {
+            "name": "spend",
+            "arguments": {},
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        },
+    }
+).encode()
+
+_RESULT = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "result": {"resultType": "complete", "content": [{"type": "text", "text": "spent"}]},
+    }
+).encode()
+
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(_RESULT),
+    _RESULT,
+)
+
+
+class CountingServer:
+    """Answers every POST alike and counts those that came whole.
+
+    Attributes:
+        calls: How many there were.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._reached: dict[int, asyncio.Event] = {}
+        self._conversations: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def reached(self, calls: int) -> asyncio.Event:
+        """An event that is set once there were that many."""
+        return self._reached.setdefault(calls, asyncio.Event())
+
+    @contextlib.asynccontextmanager
+    async def serve(self) -> AsyncIterator[str]:
+        """Listens on a free port; yields the URL."""
+        server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
+        async with server:
+            host, port = server.sockets[0].getsockname()
+            yield f"http://{host}:{port}/mcp"
+            for writer in self._conversations.values():
+                writer.close()
+            await asyncio.gather(*self._conversations)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._conversations[task] = writer
+        task.add_done_callback(self._conversations.pop)
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+            while await _read_message(reader) is not None:
+                self.calls += 1
+                if event := self._reached.get(self.calls):
+                    event.set()
+                writer.write(_ANSWER)
+                await writer.drain()
+
+
+class Crowd:
+    """Clients, each with a connection it keeps, that call one after the other and all at once.
+
+    Attributes:
+        codes: How often each decision's code came back, `allowed` for a served call.
+        lost: Calls whose connection ended before an answer.
+    """
+
+    def __init__(self, url: str, *, clients: int, calls: int) -> None:
+        """Each client makes `calls` calls, lost ones among them."""
+        self.codes: Counter[str] = Counter()
+        self.lost = 0
+        self._url = url
+        self._clients = clients
+        self._calls = calls
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def hold(self) -> None:
+        """Whoever has lost its connection makes no new one until `resume`."""
+        self._open.clear()
+
+    def resume(self, url: str) -> None:
+        """New connections go to this URL."""
+        self._url = url
+        self._open.set()
+
+    async def run(self) -> None:
+        """Returns when every client has made its calls."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._clients):
+                group.create_task(self._client())
+
+    async def _client(self) -> None:
+        left = self._calls
+        while left:
+            await self._open.wait()
+            try:
+                reader, writer = await _connect(self._url)
+            except ConnectionError:
+                self.lost += 1
+                left -= 1
+                continue
+            with contextlib.closing(writer):
+                while left:
+                    left -= 1
+                    writer.write(_request(self._url))
+                    message = await _read_message(reader)
+                    if message is None:
+                        self.lost += 1
+                        break
+                    head, body = message
+                    assert body, head
+                    self.codes[_code(body)] += 1
+
+
+def _code(body: bytes) -> str:
+    """The code of the decision in an answer, `allowed` where the server answered."""
+    answer = json.loads(body)
+    result = answer.get("result", {})
+    decision = result.get("_meta", {}).get("interlock/decision")
+    if decision is not None:
+        return str(decision["code"])
+    return "allowed" if result.get("isError") is not True and "result" in answer else repr(answer)
+
+
+def _request(url: str) -> bytes:
+    where = urlsplit(url)
+    head = (
+        f"POST {where.path} HTTP/1.1\r\nhost: {where.netloc}\r\n"
+        "accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n"
+        "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: spend\r\n"
+        f"content-length: {len(_CALL)}\r\n\r\n"
+    )
+    return head.encode() + _CALL
+
+
+async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    where = urlsplit(url)
+    return await asyncio.open_connection(where.hostname, where.port)
+
+
+async def _read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
+    """Head and body of one message; None where the connection ends before it is whole."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        fields = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+        }
+        if fields.get(b"transfer-encoding") == b"chunked":
+            return head, await _read_chunks(reader)
+        return head, await reader.readexactly(int(fields.get(b"content-length", 0)))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += await reader.readexactly(size)
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return body
