@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
@@ -40,6 +41,11 @@ HEAD_TIMEOUT_S = 5.0
 """How long a request's head may take from its first byte to its last."""
 MAX_HEAD_BYTES = 32 * 1024
 """Of a request's target and header fields."""
+HELD_PIECES = 10
+"""Pieces of a request's body, at most 64 KiB each, that are held for an application that is slow to
+read them."""
+FLUSH_S = 30.0
+"""How long a client may take for the last bytes of a connection that is closed."""
 LINGER_S = 1.0
 """How long a drain leaves idle connections open, for requests that were under way when it began."""
 BACKLOG = 1024
@@ -149,7 +155,7 @@ class _Connection(TCPServer):
     async def run(self) -> None:
         sock = self.writer.get_extra_info("socket")
         try:
-            async with TaskGroup(self.loop) as task_group:
+            async with _Tasks(self.loop) as task_group:
                 self._task_group = task_group
                 protocol = _Http1(
                     self.app,
@@ -174,9 +180,77 @@ class _Connection(TCPServer):
         finally:
             await self._close()
 
+    async def _close(self) -> None:
+        # Hypercorn would wait for ever for a client that takes nothing.
+        timer = self.loop.call_later(FLUSH_S, self.writer.transport.abort)
+        try:
+            await super()._close()
+        finally:
+            timer.cancel()
+
     async def protocol_send(self, event: HttpEvent) -> None:
         if not (self._over and isinstance(event, Updated)):
             await super().protocol_send(event)
+
+
+class _Inbox:
+    """What an application is told of its request, until it answers: then only that the client left.
+
+    Hypercorn's own queue makes the connection wait for room in it, for ever if the application has
+    answered and reads no more.
+    """
+
+    def __init__(self) -> None:
+        self._events: deque[Any] = deque()
+        self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._answered = False
+
+    async def put(self, event: Any) -> None:
+        if event["type"] != "http.disconnect":
+            while len(self._events) >= HELD_PIECES and not self._answered:
+                self._drained.clear()
+                await self._drained.wait()
+            if self._answered:
+                await asyncio.sleep(0)  # the answer's end, which ends the reading too, is due first
+                return
+        self._events.append(event)
+        self._filled.set()
+
+    async def get(self) -> Any:
+        while not self._events:
+            self._filled.clear()
+            await self._filled.wait()
+        self._drained.set()
+        return self._events.popleft()
+
+    def close(self) -> None:
+        """The rest of the body is of no use to anyone."""
+        self._answered = True
+        self._events = deque(e for e in self._events if e["type"] == "http.disconnect")
+        self._drained.set()
+
+
+class _Tasks(TaskGroup):
+    """Hypercorn's task group, with an inbox for each application that never holds up its
+    connection."""
+
+    async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
+        inbox = _Inbox()
+
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                inbox.close()
+            await send(message)
+
+        async def serve(scope: Any, receive: object, send: object, *how: Any) -> None:
+            try:
+                await app(scope, inbox.get, answer, *how)
+            finally:
+                inbox.close()
+
+        await super().spawn_app(cast("Any", serve), config, scope, send)
+        return inbox.put
 
 
 class _Http1(H11Protocol):
