@@ -13,7 +13,7 @@ import pickle
 import signal
 import socket
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -47,25 +47,45 @@ MARGIN_S = 5.0
 _log = logging.getLogger("interlock.supervisor")
 
 
-@dataclass(slots=True)
 class _Worker:
-    process: asyncio.subprocess.Process
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    asking: asyncio.Lock
-    last: Snapshot
-    """The newest snapshot, for the day it dies."""
+    """A worker that came up, and what it tells.
+
+    Attributes:
+        last: its newest snapshot, good for the day it dies.
+        silent: it did not answer when it was last asked.
+    """
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        first: Snapshot,
+    ) -> None:
+        self.process = process
+        self.last = first
+        self.silent = False
+        self._reader = reader
+        self._writer = writer
+        self._heard = asyncio.Event()
+
+    async def listen(self) -> None:
+        """Take in what it sends, until it ends."""
+        with suppress(ConnectionError):
+            while line := await self._reader.readline():
+                self.last = orjson.loads(line)
+                self._heard.set()
 
     async def ask(self) -> Snapshot:
         """A fresh snapshot; the last one if the worker does not answer in time."""
+        self._heard.clear()
         try:
-            async with self.asking, asyncio.timeout(ASK_TIMEOUT_S):
-                self.writer.write(ASK)
-                await self.writer.drain()
-                self.last = orjson.loads(await self.reader.readline())
-        except (TimeoutError, ConnectionError, ValueError):
-            # A late answer would be taken for the next one: a silent worker is not asked again.
-            self.writer.close()
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                self._writer.write(ASK)
+                await self._heard.wait()
+            self.silent = False
+        except TimeoutError:
+            self.silent = True
         return self.last
 
 
@@ -121,7 +141,7 @@ class _Supervisor:
         if self._past is not None:
             found.append(self._past)
         snapshot = merge(found)
-        missing = self._settings.workers - len(workers)
+        missing = self._settings.workers - sum(not worker.silent for worker in workers)
         if self._signals.stop.is_set():
             snapshot["not_ready"].append("draining")
         elif missing:
@@ -157,14 +177,18 @@ class _Supervisor:
         except TimeoutError:
             line = b""
             process.kill()
+        listening = None
         if line:
-            worker = _Worker(process, reader, writer, asyncio.Lock(), orjson.loads(line))
+            worker = _Worker(process, reader, writer, orjson.loads(line))
+            listening = asyncio.create_task(worker.listen())
             self._workers[index] = worker
             if len(self._workers) == self._settings.workers:
                 self._up.set()
         if self._signals.stop.is_set():
             _signal(process, signal.SIGTERM)
         code = await process.wait()
+        if listening is not None:
+            await listening
         writer.close()
         if (dead := self._workers.pop(index, None)) is not None:
             past = [retire(dead.last)] + ([self._past] if self._past is not None else [])

@@ -195,8 +195,8 @@ def sidecar(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Side
     lines: queue.Queue[str] = queue.Queue()
     reading = threading.Thread(target=_read, args=(process, lines))
     reading.start()
+    running = Sidecar(process, lines)
     try:
-        running = Sidecar(process, lines)
         seen = []
         while not running.mcp:
             seen.append(lines.get(timeout=WAIT_S))
@@ -207,7 +207,8 @@ def sidecar(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Side
         yield running
     finally:
         if process.poll() is None:
-            process.kill()
+            for pid in [*running.workers(), process.pid]:
+                os.kill(pid, signal.SIGKILL)
         process.wait(WAIT_S)
         reading.join(WAIT_S)
         assert process.stderr is not None

@@ -289,3 +289,21 @@ def test_the_scripted_server_is_spoken_to_in_lines():
             assert b'"id": 1' in await child.line()
 
     run(scenario())
+
+
+def test_a_child_that_ends_at_once_takes_nobody_along(monkeypatch):
+    """Group 0 is our own, and whatever is left of a dead child is signalled by its group."""
+    signalled = []
+    monkeypatch.setattr(os, "killpg", lambda group, number: signalled.append(group))
+
+    async def scenario():
+        for _ in range(10):
+            child = await Child.spawn(
+                ("/bin/true",), {}, name="s", clock=asyncio.get_running_loop()
+            )
+            assert await child.wait() == 0
+            assert signalled[-1] == child.pid > 0
+            await child.stop()
+
+    run(scenario())
+    assert 0 not in signalled

@@ -109,20 +109,22 @@ class Child(asyncio.SubprocessProtocol):
         child = cls(name, clock, line_bytes)
         loop = asyncio.get_running_loop()
         try:
-            transport, _ = await loop.subprocess_exec(
+            await loop.subprocess_exec(
                 lambda: child, *command, env=dict(env), start_new_session=True
             )
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             message = f"`{command[0]}` cannot be started: {reason.lower()}"
             raise UpstreamError("connect", message, sent=False) from error
-        child.pid = transport.get_pid()
         return child
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.SubprocessTransport", transport)
+        # Before anything can end: a child that is gone at once must not be signalled as group 0,
+        # which is our own.
+        self.pid = self._transport.get_pid()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 2:
