@@ -7,7 +7,7 @@ CORE := .cache/core-release
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -35,6 +35,12 @@ typecheck: $(CORE) ## Check types, the extension's stub included
 
 test-rust: ## Run the tests of the core
 	@.ci/prerequisites && cargo test --workspace --locked
+
+loom: ## Model-check the atomics of the limit table
+	@RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=target/loom cargo test --release --locked --package gateway-core --lib loom
+
+models: ## Check the limit table's Promela models and that their seeded mistakes are found (needs spin)
+	@tests/models/run.sh
 
 test-python: $(CORE) ## Run the tests of the gateway
 	@$(VENV)/python -m pytest

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use gateway_core::limit::{LimitTable as Core, QuotaKey};
+use gateway_core::decimal::Decimal;
+use gateway_core::limit::{Algorithm, LimitTable as Core, QuotaKey, Window};
 
 use crate::clock;
 use crate::errors::open_error;
@@ -35,6 +36,22 @@ impl LimitTable {
     )]
     fn owner(&self, grant: &str) -> u64 {
         self.0.key(&[b"owner", grant.as_bytes()]).0 as u64
+    }
+}
+
+/// How a count is kept, for people.
+fn words(algorithm: Algorithm) -> String {
+    let seconds = |ns: u64| format!("{} s", Decimal::from_units(ns, 9));
+    match algorithm {
+        Algorithm::Fixed(Window::Span(ns)) => format!("fixed window of {}", seconds(ns)),
+        Algorithm::Fixed(Window::Month) => "fixed window of a month".to_owned(),
+        Algorithm::Sliding(ns) => format!("sliding window of {}", seconds(ns)),
+        Algorithm::Bucket {
+            window_ns, burst, ..
+        } => {
+            format!("token bucket of {}, burst {burst}", seconds(window_ns))
+        }
+        Algorithm::Concurrency => "concurrency".to_owned(),
     }
 }
 
@@ -131,7 +148,7 @@ impl LimitTable {
         for entry in self.0.entries(clock::now(None)) {
             let row = PyDict::new(py);
             row.set_item("fingerprint", format!("{:016x}", entry.fingerprint))?;
-            row.set_item("algorithm", format!("{:?}", entry.algorithm))?;
+            row.set_item("algorithm", words(entry.algorithm))?;
             row.set_item("label", entry.label)?;
             row.set_item("used", entry.used)?;
             list.append(row)?;
