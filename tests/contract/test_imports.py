@@ -34,4 +34,4 @@ def test_the_version_is_told_without_the_gateway() -> None:
         "interlock(['version'], standalone_mode=False)\n"
         "sys.stdout.write('\\n')"
     )
-    assert loaded(code) & {"hypercorn", "mcp", "watchfiles", "prometheus_client"} == set()
+    assert loaded(code) & {"hypercorn", "mcp", "watchfiles"} == set()

@@ -46,7 +46,7 @@ def counted(it: Sidecar) -> Counter[str]:
     """Decisions about tools by code, from a scrape."""
     text = it.get("/metrics").body.decode()
     counts: Counter[str] = Counter()
-    for code, value in re.findall(r'interlock_decisions_total{code="([^"]+)".*} (\S+)', text):
+    for code, value in re.findall(r'interlock_decisions_total{.*code="([^"]+)"} (\S+)', text):
         counts[code] += int(float(value))
     return counts
 
