@@ -26,6 +26,8 @@ def filter_event(event: Event, keep: Filter) -> Event:
     Raises:
         ValueError: its payload cannot be read exactly.
     """
+    if event.ambiguous:
+        raise ValueError("a line may end in more than one place")
     data = event.data
     if data is None or not data.strip():
         return event

@@ -14,6 +14,9 @@ MAX_EVENT_BYTES = 4 * 1024 * 1024
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _LOOK_BACK = 3
 """A blank line that a new piece completes begins at most this far before it."""
+_OTHER_LINE_END = re.compile(rb"[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]")
+"""What Unicode ends lines with and event streams do not, though readers exist that take it for an
+end."""
 _BOM = b"\xef\xbb\xbf"
 _CR = 0x0D
 
@@ -34,6 +37,15 @@ class Event:
         fields = (_field(line) for line in self.raw.splitlines())
         lines = [value for name, value in fields if name == b"data"]
         return b"\n".join(lines) if lines else None
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether some reader could find a field in the middle of a line that is no payload."""
+        return _OTHER_LINE_END.search(self.raw) is not None and any(
+            _OTHER_LINE_END.search(line) is not None
+            for line in self.raw.splitlines()
+            if _field(line)[0] != b"data"
+        )
 
     def with_data(self, data: bytes) -> Event:
         """The event with another payload; every other line keeps its bytes and its place."""

@@ -94,6 +94,16 @@ def known(method: str, *, modern: bool, revision: str | None) -> bool:
     return any(method in names for name, names in METHODS.items() if name != MODERN_FROM)
 
 
+def disguised(method: str) -> bool:
+    """Whether it becomes one of the protocol's when case and all but letters and digits go."""
+    every = set().union(*METHODS.values())
+    return method not in every and bare(method) in {bare(name) for name in every}
+
+
+def bare(method: str) -> str:
+    return "".join(c for c in fold(method) if c.isalnum())
+
+
 def passes_unnamed(message: Message) -> bool:
     """Whether it needs no entry under `default: deny`: it asks for nothing that acts or reads.
 
@@ -264,6 +274,13 @@ def agree(message: Message, headers: Headers) -> None:
     for name, expected in wanted.items():
         if name not in present or present[name] != expected:
             raise refuse(f"{name} disagrees with the body", "header-mismatch")
+
+
+def claims_one_message(headers: Headers) -> bool:
+    """Whether the routing headers cannot be about an array, which one revision has."""
+    fields = {name.decode("latin-1").lower(): value for name, value in headers}
+    version = fields.get("mcp-protocol-version", b"2025-03-26").decode("latin-1").strip(" \t")
+    return "mcp-method" in fields or "mcp-name" in fields or version != "2025-03-26"
 
 
 def stateless(version: str) -> bool:

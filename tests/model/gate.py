@@ -17,6 +17,8 @@ from model.envelope import (
     Headers,
     Message,
     agree,
+    claims_one_message,
+    disguised,
     fold,
     known,
     messages,
@@ -133,6 +135,8 @@ class Gate:
         except Fault as fault:
             return Answer(False, fault.code)
         if body.lstrip().startswith(b"["):
+            if headers is not None and claims_one_message(headers):
+                return Answer(False, "header-mismatch")
             return self.decide_all(caller, found, now)
         return self.decide_one(caller, found[0], headers, now)
 
@@ -187,6 +191,8 @@ class Gate:
             there = known(method, modern=message.modern, revision=caller.revision)
             code = "method-denied" if there else "method-unknown"
             self.refuse(document.shadow, shadow, "/default", code)
+        if disguised(method):
+            raise Refused(Answer(False, "method-unknown"))
         yield from entries
 
     def named_tool(self, tool: str, shadow: list[tuple[str, str]]) -> Iterator[Entry]:

@@ -37,6 +37,7 @@ class Kind(Enum):
     OTHER = auto()
 
 
+_CHARSETS = (b"charset=utf-8", b'charset="utf-8"', b"charset=utf8", b"charset=us-ascii")
 _KINDS = {b"application/json": Kind.JSON, b"text/event-stream": Kind.EVENTS}
 
 
@@ -49,6 +50,8 @@ class AnswerHead:
     kind: Kind
     coding: bytes | None
     """Content-Encoding, unless it changes nothing."""
+    in_utf8: bool
+    """Unless a charset is named that some clients would decode by."""
     session: bytes | None
     length: bytes | None
 
@@ -69,7 +72,9 @@ def read_head(status: int, headers: Headers, exchange: Exchange) -> AnswerHead:
     for name in _ONCE:
         if sum(key == name for key, _ in headers) > 1:
             raise invalid(f"{name.decode()} is there twice")
-    content_type = (first(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
+    content_type, *parameters = (
+        part.strip().lower() for part in (first(headers, b"content-type") or b"").split(b";")
+    )
     coding = (first(headers, b"content-encoding") or b"identity").strip().lower()
     session = first(headers, SESSION_ID)
     if session is not None and not is_session_id(session):
@@ -79,6 +84,7 @@ def read_head(status: int, headers: Headers, exchange: Exchange) -> AnswerHead:
         headers=headers,
         kind=_KINDS.get(content_type, Kind.OTHER),
         coding=None if coding == b"identity" else coding,
+        in_utf8=all(p in _CHARSETS for p in parameters if p.startswith(b"charset")),
         session=session,
         length=first(headers, b"content-length"),
     )

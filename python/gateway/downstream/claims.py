@@ -51,8 +51,23 @@ def _tasks(exchange: Exchange, decision: Decision) -> list[str]:
     """Tasks that the message asks for, or wants to be told of."""
     if decision.method == LISTEN:
         return _watched(exchange.body)
-    if decision.method in _TASK_METHODS[decision.modern] and decision.target is not None:
-        return [decision.target]
+    # By the header, which servers that have sessions go by; the body may say what it likes to them.
+    if decision.method not in _TASK_METHODS[exchange.modern]:
+        return []
+    if decision.target is None:
+        return _unreadable(exchange.body)
+    return [decision.target]
+
+
+def _unreadable(body: bytes) -> list[str]:
+    """None, for a message that names no task.
+
+    Raises:
+        Refused: it names one by something that is no string, which a server may take for one.
+    """
+    params: dict[str, object] = orjson.loads(body).get("params", {})
+    if "taskId" in params:
+        raise _malformed("`taskId` is not a string")
     return []
 
 

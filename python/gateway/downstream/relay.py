@@ -162,6 +162,8 @@ class Relay:
             await self._forward(b"", True)
 
     def _choose_manner(self, head: AnswerHead) -> None:
+        if self._keep is not None and not head.in_utf8:
+            raise invalid("an answer that is not in UTF-8 cannot be filtered")
         if head.kind is Kind.EVENTS:
             self._manner = _Manner.EVENTS
         elif self._keep is not None:

@@ -4,6 +4,7 @@
 //! a server that believes the headers and one that believes the body read the same request (SEP-2243;
 //! MCP 2026-07-28, Streamable HTTP, "Server Validation").
 
+use crate::engine::BATCH_REVISION;
 use crate::message::{Era, Message, Shape};
 
 /// The header fields that mirror the body.
@@ -31,7 +32,8 @@ pub struct Disagreement {
 /// The last revision with sessions; a later date in the version header makes the request stateless.
 pub const LAST_LEGACY: &[u8] = b"2025-11-25";
 
-const HEADER_MISMATCH: i32 = -32020;
+/// JSON-RPC's code for headers that say something else than the body.
+pub const HEADER_MISMATCH: i32 = -32020;
 const INVALID_PARAMS: i32 = -32602;
 const INVALID_REQUEST: i32 = -32600;
 
@@ -135,6 +137,18 @@ impl<'a> Claims<'a> {
             _ => return Err(mismatch("the `Mcp-Method` header differs from `method`")),
         }
         self.check_name(message, required)
+    }
+
+    /// Why these claims cannot be about an array, if they cannot: it has no one method and no one name, and
+    /// only one revision has arrays.
+    #[must_use]
+    pub fn contradicts_array(&self) -> Option<&'static str> {
+        if self.method.is_some() || self.name.is_some() {
+            return Some("an array of messages has no one method or name for a header to mirror");
+        }
+        self.version
+            .is_some_and(|version| version != BATCH_REVISION.as_bytes())
+            .then_some("the `MCP-Protocol-Version` header names a revision without arrays")
     }
 
     fn check_name(&self, message: &Message<'_>, required: bool) -> Result<(), Disagreement> {

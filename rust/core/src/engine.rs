@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::caller::Caller;
 use crate::charges::{Asking, Charges};
-use crate::claims::Claims;
+use crate::claims::{Claims, HEADER_MISMATCH};
 use crate::counts::{self, Counts, Grid};
 use crate::decision::{Code, Decision, Kind, LimitReport, ShadowDenial};
 use crate::evaluate::{Entries, Evaluation, Refusal, Witness};
@@ -27,7 +27,7 @@ const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
 
 /// The only revision in which a client may send an array (MCP 2025-03-26, "Batching").
-const BATCH_REVISION: &str = "2025-03-26";
+pub(crate) const BATCH_REVISION: &str = "2025-03-26";
 
 const NOT_RUN: &str = "not run: another message of its array was refused";
 
@@ -259,7 +259,7 @@ impl Deciding<'_> {
         let policy = self.policy.clone();
         let mut decision = if let Some(header) = self.claims.and_then(|claims| claims.repeated) {
             let (code, rpc_code) = if header.starts_with("mcp-") {
-                (Code::HeaderMismatch, -32020)
+                (Code::HeaderMismatch, HEADER_MISMATCH)
             } else {
                 (Code::MalformedRequest, INVALID_REQUEST)
             };
@@ -310,6 +310,14 @@ impl Deciding<'_> {
         }
         if array.is_empty() {
             return refuse(self.policy, "an empty array is not a message");
+        }
+        if let Some(reason) = self.claims.and_then(Claims::contradicts_array) {
+            return Decision::invalid(
+                self.policy.clone(),
+                Code::HeaderMismatch,
+                HEADER_MISMATCH,
+                reason.to_owned(),
+            );
         }
         if self.claims.is_some_and(Claims::speaks_of_one) {
             return refuse(

@@ -145,6 +145,16 @@ impl<'p> Evaluation<'p, '_> {
                 }
             })?;
         }
+        if message::resembles_known(&method) {
+            return Err(Refusal {
+                code: Code::MethodUnknown,
+                rule: String::new(),
+                message: format!(
+                    "`{}` differs from a method of the protocol only by case or separators",
+                    shown(&method)
+                ),
+            });
+        }
         let entries: Entries<'p> = ids.into_iter().map(|id| policy.entry(id)).collect();
         self.entries(
             &entries,

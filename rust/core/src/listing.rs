@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use crate::json::{Bounds, Fault, Index, Kind, Value};
+use crate::message::reads_as;
 use crate::policy::PolicySet;
 
 /// Bounds on a server's message that must be filtered: wider than a client's, since schemas nest.
@@ -60,7 +61,9 @@ struct Cut {
 fn may_hold_tools(body: &[u8]) -> bool {
     body.windows(5)
         .any(|window| window.eq_ignore_ascii_case(b"tools"))
-        || body.windows(4).any(|window| window == b"\\u00")
+        // The long s, which some readers take for an s, and any escape that could stand for a letter.
+        || body.windows(2).any(|window| window == "\u{17f}".as_bytes())
+        || body.windows(3).any(|window| window == b"\\u0")
         || body.contains(&0)
 }
 
@@ -70,18 +73,16 @@ fn filter_one(policy: &PolicySet, message: Value<'_>, cuts: &mut Vec<Cut>) {
     }
     for (key, part) in message.members() {
         let key = key.to_cow();
-        if part.kind() == Kind::Object
-            && (key.eq_ignore_ascii_case("result") || key.eq_ignore_ascii_case("params"))
-        {
+        if part.kind() == Kind::Object && (reads_as(&key, "result") || reads_as(&key, "params")) {
             filter_part(policy, part, cuts);
         }
     }
 }
 
 fn filter_part(policy: &PolicySet, part: Value<'_>, cuts: &mut Vec<Cut>) {
-    let mut lists = part.members().filter(|(key, value)| {
-        value.kind() == Kind::Array && key.to_cow().eq_ignore_ascii_case("tools")
-    });
+    let mut lists = part
+        .members()
+        .filter(|(key, value)| value.kind() == Kind::Array && reads_as(&key.to_cow(), "tools"));
     let mut filtered = false;
     for (_, list) in lists.by_ref() {
         filtered = true;
@@ -133,10 +134,16 @@ fn filter_tools(policy: &PolicySet, list: Value<'_>, cuts: &mut Vec<Cut>) {
     }
 }
 
-/// Whether the entry must go. One without a readable name must: nothing can be decided about it.
+/// Whether the entry must go. One without a readable name must, and so must one of which readers could read two:
+/// nothing can be decided about it.
 fn is_hidden(policy: &PolicySet, tool: Value<'_>) -> bool {
-    match tool.get("name").and_then(Value::text) {
-        Some(name) => policy.hidden(&name.to_cow()).is_some(),
-        None => true,
+    let mut names = tool
+        .members()
+        .filter(|(key, _)| reads_as(&key.to_cow(), "name"));
+    match (names.next(), names.next()) {
+        (Some((key, name)), None) if key.eq_str("name") => name
+            .text()
+            .is_none_or(|name| policy.hidden(&name.to_cow()).is_some()),
+        _ => true,
     }
 }

@@ -1,6 +1,6 @@
 //! Which methods a client may use in which revision.
 
-use super::Era;
+use super::{Era, fold};
 
 /// Revisions, as bits. 2024-11-05 has the methods of 2025-03-26.
 const R2503: u8 = 1;
@@ -61,6 +61,22 @@ pub fn known(method: &str, era: Era, revision: Option<&str>) -> bool {
 #[must_use]
 pub fn canonical(method: &str) -> Option<&'static str> {
     find(method).map(|(name, _)| name)
+}
+
+/// Whether `method`, which no revision has, is one of the protocol's to a router that is lax about case, blanks
+/// or separators: what such a server would do with it was never decided.
+#[must_use]
+pub fn resembles_known(method: &str) -> bool {
+    let letters = |text: &'_ str| -> String {
+        text.chars()
+            .filter(|c| c.is_alphanumeric())
+            .map(fold)
+            .collect()
+    };
+    canonical(method).is_none() && {
+        let disguised = letters(method);
+        METHODS.iter().any(|(name, _)| letters(name) == disguised)
+    }
 }
 
 /// Whether `method` needs no entry under `default: deny`: it opens or keeps up the connection, lists, or asks
