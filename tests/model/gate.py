@@ -199,14 +199,14 @@ class Gate:
         document = self.document
         literal = tool in document.tools or tool in document.hide
         if not literal and not PLAIN_NAME.fullmatch(tool):
-            raise Refused(Answer(False, "tool-name-invalid"))
+            self.refuse(document.shadow, shadow, "/tools", "tool-name-invalid")
         if (place := document.hidden(tool)) is not None:
             self.refuse(document.shadow, shadow, place, "hidden")
         entries = document.entries(document.tools, tool)
         if not entries and document.default == "deny":
             self.refuse(document.shadow, shadow, "/default", "default-deny")
         if not literal and self.looks_like_another(tool):
-            raise Refused(Answer(False, "tool-name-invalid"))
+            self.refuse(document.shadow, shadow, "/tools", "tool-name-invalid")
         yield document.all_tools
         yield from entries
 

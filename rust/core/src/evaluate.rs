@@ -59,13 +59,11 @@ impl<'p> Evaluation<'p, '_> {
         let policy = self.policy;
         let document = policy.mode();
         if !plain_name(name) && !policy.names_literally(name) {
-            return Err(Refusal {
-                code: Code::ToolNameInvalid,
-                rule: String::new(),
-                message: "the tool name has characters outside `A-Za-z0-9_.-` or more than 128 of them, and \
-                          no rule names it literally"
-                    .into(),
-            });
+            self.refuse(document, Code::ToolNameInvalid, "/tools", || {
+                "the tool name has characters outside `A-Za-z0-9_.-` or more than 128 of them, and \
+                 no rule names it literally"
+                    .into()
+            })?;
         }
         if let Some(rule) = policy.hidden(name) {
             self.refuse(document, Code::Hidden, rule, || {
@@ -80,14 +78,12 @@ impl<'p> Evaluation<'p, '_> {
             })?;
         }
         if policy.folded_conflict(name) {
-            return Err(Refusal {
-                code: Code::ToolNameInvalid,
-                rule: String::new(),
-                message: format!(
+            self.refuse(document, Code::ToolNameInvalid, "/tools", || {
+                format!(
                     "`{}` differs only by upper and lower case from a tool that a rule names",
                     shown(name)
-                ),
-            });
+                )
+            })?;
         }
         let mut entries = Entries::new();
         if let Some(id) = policy.all_tools() {

@@ -305,6 +305,9 @@ fn shadow_records_and_refuses_nothing() {
         !decide(&engine, b"{").allowed,
         "what is no message is refused also in shadow mode"
     );
+    let odd = decide(&engine, &call("files/read", "{}"));
+    assert!(odd.allowed);
+    assert_eq!(odd.shadow[0].code, Code::ToolNameInvalid);
 }
 
 #[test]
