@@ -161,13 +161,19 @@ class Gateway:
         for route in self._routes:
             route.reload()
 
-    async def aclose(self) -> None:
-        """End everything that `start` began; what still runs upstream gets the grace."""
+    async def aclose(self, grace_s: float | None = None) -> None:
+        """End everything that `start` began.
+
+        Args:
+            grace_s: seconds that what still runs upstream gets; as the settings say if None, 0 once
+                the listener has drained.
+        """
+        grace_s = self._settings.grace_s if grace_s is None else grace_s
         self._not_ready = ["stopped"]
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
-        closing = (upstream.aclose(self._settings.grace_s) for upstream in self._upstreams)
+        closing = (upstream.aclose(grace_s) for upstream in self._upstreams)
         await asyncio.gather(*closing)
 
 

@@ -87,7 +87,7 @@ async def _run(settings: Settings) -> int:
     await signals.stop.wait()
     gateway.drain()
     await listener.drain(settings.grace_s, hurry=signals.hurry)
-    await gateway.aclose()
+    await gateway.aclose(0)
     if operators is not None:
         await operators.drain(0)
     return 0

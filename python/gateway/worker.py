@@ -79,6 +79,6 @@ async def _work(order: Order, channel: socket.socket) -> None:
     await signals.stop.wait()
     gateway.drain()
     await listener.drain(order.settings.grace_s, hurry=signals.hurry)
-    await gateway.aclose()
+    await gateway.aclose(0)
     reporting.cancel()
     writer.close()

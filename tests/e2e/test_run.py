@@ -61,30 +61,34 @@ def test_a_drain_finishes_what_runs_and_takes_nothing_new(
         assert it.wait() == 0
 
 
-def test_the_grace_is_an_end(policy: Path) -> None:
+def test_the_grace_is_an_end_and_the_running_call_is_told(policy: Path) -> None:
     options = ("--policy", str(policy), "--grace", "0.2")
     with upstream() as server, sidecar(*options, "--upstream", server.url) as it:
         server.go_on.clear()
-        caller = threading.Thread(target=_call_in_vain, args=(it.mcp,))
+        replies: list[Any] = []
+        caller = threading.Thread(target=_call, args=(it.mcp, replies))
         caller.start()
         assert server.arrived.wait(10)
         assert it.stop() == 0
         caller.join(10)
-        assert not caller.is_alive()
+        (reply,) = replies
+        assert reply.status == 200
+        assert reply.json["id"] == tools_call("open")["id"]
+        assert reply.json["result"]["isError"] is True
+        assert reply.json["result"]["_meta"]["interlock/decision"]["code"] == "draining"
 
 
-def _call_in_vain(place: str) -> None:
-    try:
-        request(place, "POST", "/mcp", json.dumps(tools_call("open")).encode(), HEADERS)
-    except (ConnectionError, http.client.HTTPException):
-        return
+def _call(place: str, replies: list[Any]) -> None:
+    body = json.dumps(tools_call("open")).encode()
+    replies.append(request(place, "POST", "/mcp", body, HEADERS))
 
 
 def test_a_second_signal_ends_the_grace(policy: Path) -> None:
     options = ("--policy", str(policy), "--grace", "600")
     with upstream() as server, sidecar(*options, "--upstream", server.url) as it:
         server.go_on.clear()
-        caller = threading.Thread(target=_call_in_vain, args=(it.mcp,))
+        replies: list[Any] = []
+        caller = threading.Thread(target=_call, args=(it.mcp, replies))
         caller.start()
         assert server.arrived.wait(10)
         it.signal(signal.SIGTERM)
@@ -92,6 +96,7 @@ def test_a_second_signal_ends_the_grace(policy: Path) -> None:
         it.signal(signal.SIGTERM)
         assert it.wait() == 0
         caller.join(10)
+        assert [reply.status for reply in replies] == [200]
 
 
 def test_a_changed_policy_is_taken_up_by_itself(policy: Path) -> None:

@@ -6,6 +6,7 @@ DELETE of a session that the grant owns. Whatever fails on the way refuses.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -79,6 +80,11 @@ class HttpDoor:
             await respond.answer(refusal.answer, close=refusal.close)
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            # The grace of a drain is over. An answer is owed all the same: clients die of none.
+            if self.draining and not respond.started:
+                await respond.answer(_fault(respond.decision, "draining"), close=True)
+            raise
         except (UpstreamError, ClientStalled, *PASSING):
             raise
         except BaseException as error:  # a panic of the core is no `Exception`
