@@ -83,16 +83,21 @@ class Session:
         return 0.0 if self.busy else self._clock.time() - self._used_at
 
     async def run(self) -> None:
-        """Hand out what the child says, until it ends; then end everything that is open."""
-        try:
-            async for line in self._child.messages():
-                await self._dispatch(line)
-        finally:
-            for call in self._open.values():
-                call.box.fail(self._child.ending())
-            if self._stream is not None:
-                self._stream.finish()
-            await self._child.stop()
+        """Hand out what the child says, until it ends."""
+        async for line in self._child.messages():
+            await self._dispatch(line)
+
+    async def close(self) -> None:
+        """End everything that is open after the child has ended.
+
+        To be called once nobody finds the session any more: a client that is told of its end must
+        not meet it again.
+        """
+        for call in self._open.values():
+            call.box.fail(self._child.ending())
+        if self._stream is not None:
+            self._stream.finish()
+        await self._child.stop()
 
     async def stop(self) -> None:
         """End the child, and with it the session."""

@@ -236,6 +236,7 @@ class StdioUpstream:
             await session.run()
         finally:
             self._sessions.pop(ident, None)
+            await session.close()
 
     def _end(self, ident: str) -> None:
         """Forget a session at once, and end its process meanwhile."""
