@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
@@ -19,7 +20,7 @@ from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Closed, Updated
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.events import Event as HttpEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ConnectionState, LifespanState
@@ -46,6 +47,8 @@ HELD_PIECES = 10
 read them."""
 FLUSH_S = 30.0
 """How long a client may take for the last bytes of a connection that is closed."""
+FAREWELL_S = 1.0
+"""How long a client may still send once it has its connection's last answer."""
 LINGER_S = 1.0
 """How long a drain leaves idle connections open, for requests that were under way when it began."""
 BACKLOG = 1024
@@ -151,9 +154,12 @@ class _Connection(TCPServer):
     """A connection as hypercorn serves it, but HTTP/1.1 only, and gone as soon as its peer is."""
 
     _over = False
+    _protocol: _Http1 | None = None
 
     async def run(self) -> None:
         sock = self.writer.get_extra_info("socket")
+        self._reading = asyncio.current_task()
+        self._read_all = asyncio.Event()
         try:
             async with _Tasks(self.loop) as task_group:
                 self._task_group = task_group
@@ -168,11 +174,13 @@ class _Connection(TCPServer):
                     parse_socket_addr(sock.family, sock.getsockname()),
                     self.protocol_send,
                 )
+                self._protocol = protocol
                 self.protocol = cast("ProtocolWrapper", protocol)
                 await self.idle_task.restart(task_group, self._idle_timeout)
                 await self._read_data()
                 # Hypercorn would hold the connection until the idle timer runs out.
                 self._over = True
+                self._read_all.set()
                 protocol.stop_timer()
                 await self.idle_task.stop()
         except OSError:
@@ -184,9 +192,23 @@ class _Connection(TCPServer):
         # Hypercorn would wait for ever for a client that takes nothing.
         timer = self.loop.call_later(FLUSH_S, self.writer.transport.abort)
         try:
+            if self._protocol is not None and self._protocol.still_receives:
+                self._protocol.closing = True
+                with suppress(OSError, RuntimeError, TimeoutError):
+                    self.writer.write_eof()
+                    async with asyncio.timeout(FAREWELL_S):
+                        await self._let_finish()
             await super()._close()
         finally:
             timer.cancel()
+
+    async def _let_finish(self) -> None:
+        """Read on until the client ends too: a connection closed while it still sends is reset, and
+        that can take the answer with it."""
+        if asyncio.current_task() is not self._reading:
+            await self._read_all.wait()
+        while not self._read_all.is_set() and await self.reader.read(1 << 16):
+            pass
 
     async def protocol_send(self, event: HttpEvent) -> None:
         if not (self._over and isinstance(event, Updated)):
@@ -257,8 +279,17 @@ class _Http1(H11Protocol):
     """Hypercorn's HTTP/1.1 without its ways to HTTP/2, and with a deadline for a request's head."""
 
     _timer: asyncio.TimerHandle | None = None
+    closing = False
+    """Whether nothing more is wanted of the client."""
+
+    @property
+    def still_receives(self) -> bool:
+        """Whether more of a request that was answered may be on its way."""
+        return self.connection.their_state in (h11.SEND_BODY, h11.ERROR)
 
     async def handle(self, event: HttpEvent) -> None:
+        if self.closing and isinstance(event, RawData):
+            return
         await super().handle(event)
         if self.connection.their_state is not h11.IDLE or not self.connection.trailing_data[0]:
             self.stop_timer()

@@ -19,6 +19,11 @@ CHUNK = b"1\r\nx\r\n"
 HEAD = b"POST /mcp HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
+@pytest.fixture(autouse=True)
+def short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "FAREWELL_S", 0.05)
+
+
 async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
     """An application that answers by the head alone."""
     headers = [(b"content-length", b"2")]
@@ -110,6 +115,28 @@ def test_a_client_that_takes_no_byte_cannot_keep_its_connection(
             assert not listener._connections
         finally:
             writer.transport.abort()
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+            await listener.drain(0)
+
+    run(main())
+
+
+def test_an_answer_is_not_lost_to_a_body_that_still_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "FAREWELL_S", 5.0)
+
+    async def main() -> None:
+        listener = Listener(refuses, bind(Address("127.0.0.1", 0)))
+        await listener.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        try:
+            async with asyncio.timeout(10):
+                writer.write(HEAD)
+                for _ in range(64):
+                    writer.write(b"8000\r\n%b\r\n" % bytes(0x8000))
+                    await writer.drain()
+                assert (await reader.read()).startswith(b"HTTP/1.1 415")
+        finally:
+            writer.close()
             await asyncio.gather(writer.wait_closed(), return_exceptions=True)
             await listener.drain(0)
 
