@@ -10,6 +10,8 @@ grace is over, and never waits longer than the grace.
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 import socket
 from collections import deque
 from contextlib import suppress
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
     from gateway.asgi import ASGIApp, Receive, Scope, Send
     from gateway.settings import Address
 
+_log = logging.getLogger("interlock.server")
+
+FILES_A_LISTENER = 1 / 3
+"""Of the files that the process may open: a request may need one for its server as well, and the
+operators' port must stay within reach whatever comes in at the other."""
 KEEP_ALIVE_S = 90.0
 """Well over the 5 s after which client pools drop an idle connection: the side that closes first
 must not be ours, because a connection closed under a request kills some clients whole."""
@@ -100,6 +107,8 @@ class Listener:
         self._config = _config()
         self._context = WorkerContext(None)
         self._connections: set[asyncio.Task[None]] = set()
+        self._max_connections = _share_of_files()
+        self._turned_away = 0
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -137,6 +146,14 @@ class Listener:
         hurried.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= self._max_connections:
+            writer.transport.abort()
+            if self._turned_away == 0:
+                _log.warning(
+                    "too many connections: new ones are closed, and only counted from here"
+                )
+            self._turned_away += 1
+            return
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
@@ -344,6 +361,13 @@ _BAD_HTTP = {
     408: "the request's head did not come in time",
     431: "the request's head is too large",
 }
+
+
+def _share_of_files() -> int:
+    """How many connections one listener may hold."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    bounded = min(most, 1 << 20) if most != resource.RLIM_INFINITY else 1 << 20
+    return int(bounded * FILES_A_LISTENER)
 
 
 def _config() -> Config:

@@ -7,7 +7,7 @@ hold too.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 import orjson
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_OUTSTANDING = 64
 """Server requests of one stream that wait for the client's reply; the oldest is forgotten first."""
+MAX_REPLIES = 1024
+"""The same of all streams of one server together: without it, a server that asks and asks would
+take every place that limits need."""
 
 
 class Sessions:
@@ -27,6 +30,7 @@ class Sessions:
         """Sessions that this process saw open and not end."""
         self._table = table
         self._server = server
+        self._replies: OrderedDict[str, None] = OrderedDict()
 
     def open(self, session: str, grant: str, revision: int = 0) -> bool:
         """Remember a session id that the server gave to a grant; False if it cannot be the grant's.
@@ -63,6 +67,10 @@ class Sessions:
         key = _reply_key(session, request_id)
         if key is None or not self._table.bind("reply", self._server, key, grant):
             return None
+        self._replies[key] = None
+        self._replies.move_to_end(key)
+        if len(self._replies) > MAX_REPLIES:
+            self.forget_reply(next(iter(self._replies)))
         return key
 
     def expects_reply(self, session: str | None, request_id: object, grant: str) -> str | None:
@@ -74,6 +82,7 @@ class Sessions:
 
     def forget_reply(self, key: str) -> None:
         """The request was answered, or cannot be any more."""
+        self._replies.pop(key, None)
         self._table.unbind("reply", self._server, key)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -116,6 +117,39 @@ def test_a_client_that_takes_no_byte_cannot_keep_its_connection(
         finally:
             writer.transport.abort()
             await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+            await listener.drain(0)
+
+    run(main())
+
+
+def test_connections_that_only_wait_leave_files_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (12, 4096))
+
+    async def main() -> None:
+        listener = Listener(refuses, bind(Address("127.0.0.1", 0)))
+        await listener.start()
+        wires = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(4)]
+        try:
+            async with asyncio.timeout(10):
+                for _, writer in wires[:4]:
+                    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                for reader, _ in wires[:4]:
+                    assert await reader.readline() == b"HTTP/1.1 415 \r\n"
+                assert len(listener._connections) == 4
+                late = await asyncio.open_connection("127.0.0.1", listener.port)
+                wires.append(late)
+                assert await late[0].read() == b""
+                wires[0][1].close()
+                while len(listener._connections) == 4:
+                    await asyncio.wait(listener._connections, return_when="FIRST_COMPLETED")
+                again = await asyncio.open_connection("127.0.0.1", listener.port)
+                wires.append(again)
+                again[1].write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert await again[0].readline() == b"HTTP/1.1 415 \r\n"
+        finally:
+            for _, writer in wires:
+                writer.close()
+            await asyncio.gather(*(w.wait_closed() for _, w in wires), return_exceptions=True)
             await listener.drain(0)
 
     run(main())
