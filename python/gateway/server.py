@@ -13,7 +13,6 @@ import asyncio
 import logging
 import resource
 import socket
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +27,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
+from gateway.downstream.inbox import ClientLeft, Inbox, Pause
 from gateway.errors import Problem, StartError
 
 if TYPE_CHECKING:
@@ -49,9 +49,6 @@ HEAD_TIMEOUT_S = 5.0
 """How long a request's head may take from its first byte to its last."""
 MAX_HEAD_BYTES = 32 * 1024
 """Of a request's target and header fields."""
-HELD_PIECES = 10
-"""Pieces of a request's body, at most 64 KiB each, that are held for an application that is slow to
-read them."""
 FLUSH_S = 30.0
 """How long a client may take for the last bytes of a connection that is closed."""
 FAREWELL_S = 1.0
@@ -191,6 +188,7 @@ class _Connection(TCPServer):
                     parse_socket_addr(sock.family, sock.getsockname()),
                     self.protocol_send,
                 )
+                protocol.can_read = Pause(self.reader, protocol.receive)
                 self._protocol = protocol
                 self.protocol = cast("ProtocolWrapper", protocol)
                 await self.idle_task.restart(task_group, self._idle_timeout)
@@ -204,6 +202,12 @@ class _Connection(TCPServer):
             pass
         finally:
             await self._close()
+
+    async def _read_data(self) -> None:
+        try:
+            await super()._read_data()
+        except ClientLeft:
+            await self.protocol.handle(Closed())
 
     async def _close(self) -> None:
         # Hypercorn would wait for ever for a client that takes nothing.
@@ -232,50 +236,12 @@ class _Connection(TCPServer):
             await super().protocol_send(event)
 
 
-class _Inbox:
-    """What an application is told of its request, until it answers: then only that the client left.
-
-    Hypercorn's own queue makes the connection wait for room in it, for ever if the application has
-    answered and reads no more.
-    """
-
-    def __init__(self) -> None:
-        self._events: deque[Any] = deque()
-        self._filled = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._answered = False
-
-    async def put(self, event: Any) -> None:
-        if event["type"] != "http.disconnect":
-            while len(self._events) >= HELD_PIECES and not self._answered:
-                self._drained.clear()
-                await self._drained.wait()
-            if self._answered:
-                await asyncio.sleep(0)  # the answer's end, which ends the reading too, is due first
-                return
-        self._events.append(event)
-        self._filled.set()
-
-    async def get(self) -> Any:
-        while not self._events:
-            self._filled.clear()
-            await self._filled.wait()
-        self._drained.set()
-        return self._events.popleft()
-
-    def close(self) -> None:
-        """The rest of the body is of no use to anyone."""
-        self._answered = True
-        self._events = deque(e for e in self._events if e["type"] == "http.disconnect")
-        self._drained.set()
-
-
 class _Tasks(TaskGroup):
     """Hypercorn's task group, with an inbox for each application that never holds up its
     connection."""
 
     async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
-        inbox = _Inbox()
+        inbox = Inbox()
 
         async def answer(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -298,6 +264,10 @@ class _Http1(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
     closing = False
     """Whether nothing more is wanted of the client."""
+
+    def receive(self, data: bytes) -> None:
+        """Keep what came while a request is served, to be read after it."""
+        self.connection.receive_data(data)
 
     @property
     def still_receives(self) -> bool:

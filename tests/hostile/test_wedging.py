@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway import server
-from gateway.server import HELD_PIECES, Listener, bind
+from gateway.downstream.inbox import HELD_PIECES, WAITING_BYTES
+from gateway.server import Listener, bind
 from gateway.settings import Address
 from support.door import run
 
@@ -170,6 +171,58 @@ def test_an_answer_is_not_lost_to_a_body_that_still_comes(monkeypatch: pytest.Mo
                     await writer.drain()
                 assert (await reader.read()).startswith(b"HTTP/1.1 415")
         finally:
+            writer.close()
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+            await listener.drain(0)
+
+    run(main())
+
+
+NEXT = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("behind", [b"", b"G", NEXT, NEXT * 100, b"x" * (WAITING_BYTES + 1)])
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_client_that_leaves_is_missed_whatever_it_sent_before(
+    behind: bytes, leaves: bool
+) -> None:
+    async def main() -> None:
+        arrived, missed, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+            arrived.set()
+
+            async def watch() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                missed.set()
+                go_on.set()
+
+            watching = asyncio.create_task(watch())
+            await go_on.wait()
+            watching.cancel()
+            await refuses(scope, receive, send)
+
+        listener = Listener(waits, bind(Address("127.0.0.1", 0)))
+        await listener.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        try:
+            async with asyncio.timeout(10):
+                writer.write(NEXT + behind)
+                await arrived.wait()
+                if leaves:
+                    writer.close()
+                    await missed.wait()
+                    await asyncio.gather(*listener._connections)
+                elif len(behind) <= WAITING_BYTES:
+                    go_on.set()
+                    for _ in range(1 + behind.count(NEXT)):
+                        head = await reader.readuntil(b"\r\n\r\n")
+                        assert head.startswith(b"HTTP/1.1 415")
+                        assert await reader.readexactly(2) == b"no"
+                    assert not missed.is_set()
+        finally:
+            go_on.set()
             writer.close()
             await asyncio.gather(writer.wait_closed(), return_exceptions=True)
             await listener.drain(0)
