@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use crate::policy::Scope;
 
 /// Identifies a quota's owner: the first half of a SHA-256 over the names, each with its length before it.
-type Subject = [u8; 16];
+pub(crate) type Subject = [u8; 16];
 
 /// Who asks, through which server and session. Made once a session, because it hashes its names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -3,10 +3,11 @@
 //! INVARIANT: a quota is charged once a call, however many places name it; each place tests its own `max`.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use smallvec::SmallVec;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Subject};
 use crate::decision::{Code, ShadowDenial};
 use crate::evaluate::{Entries, Refusal};
 use crate::json::{Kind, Value};
@@ -55,12 +56,35 @@ impl<'p> Places<'p> {
     }
 }
 
+/// The keys of a policy's quotas as its first caller has them. An engine serves one grant, so they are most
+/// callers' keys; those of others, of a second session say, are hashed each time.
+#[derive(Debug)]
+pub struct Keys(Box<[OnceLock<(Subject, QuotaKey)>]>);
+
+impl Keys {
+    /// None known yet. They are good for one table.
+    #[must_use]
+    pub fn new(policy: &PolicySet) -> Self {
+        Self(policy.quotas().iter().map(|_| OnceLock::new()).collect())
+    }
+
+    fn get(&self, id: QuotaId, subject: &Subject, hash: impl Fn() -> QuotaKey) -> QuotaKey {
+        let first = self.0.get(id.0 as usize);
+        match first.map(|first| first.get_or_init(|| (*subject, hash()))) {
+            Some((of, key)) if of == subject => *key,
+            _ => hash(),
+        }
+    }
+}
+
 /// Who is asking what, for hashing quotas and reading costs.
 pub struct Asking<'a> {
     /// The policy of the entries.
     pub policy: &'a PolicySet,
     /// The table that hashes keys.
     pub table: &'a LimitTable,
+    /// Keys that it has hashed.
+    pub keys: &'a Keys,
     /// Whose quotas.
     pub caller: &'a Caller,
     /// The arguments.
@@ -70,7 +94,7 @@ pub struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    /// Collects the charges of all limits of these entries, in the order of the policy.
+    /// Collects the charges of all limits of these entries into `out`, in the order of the policy.
     ///
     /// # Errors
     ///
@@ -79,11 +103,11 @@ impl<'a> Asking<'a> {
         &self,
         entries: &Entries<'a>,
         shadow: &mut Vec<ShadowDenial>,
-    ) -> Result<Charges<'a>, Refusal> {
-        let mut out = Charges::default();
+        out: &mut Charges<'a>,
+    ) -> Result<(), Refusal> {
         for place in entries.iter().flat_map(|entry| &entry.limits) {
             let enforce = place.mode == Mode::Enforce && !self.all_shadow;
-            match self.charge(place, enforce, &mut out) {
+            match self.charge(place, enforce, out) {
                 Ok(()) => {}
                 Err(code) if !enforce => {
                     shadow.push(ShadowDenial {
@@ -94,7 +118,7 @@ impl<'a> Asking<'a> {
                 Err(code) => return Err(unreadable(self.policy.quota(place.quota), place, code)),
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     fn charge(
@@ -112,7 +136,7 @@ impl<'a> Asking<'a> {
         } else {
             let quota = self.policy.quota(place.quota);
             let charge = Charge {
-                key: self.key(quota)?,
+                key: self.key(place.quota)?,
                 algorithm: quota.algorithm,
                 cost: self.cost(quota)?,
                 max: None,
@@ -165,16 +189,14 @@ impl<'a> Asking<'a> {
     /// # Errors
     ///
     /// [`Code::Indeterminate`] where the argument that the quota goes by cannot be read exactly.
-    pub fn key(&self, quota: &Quota) -> Result<QuotaKey, Code> {
-        let value = quota
-            .key
-            .as_ref()
-            .map(|path| self.key_value(path))
-            .transpose()?;
+    pub fn key(&self, id: QuotaId) -> Result<QuotaKey, Code> {
+        let quota = self.policy.quota(id);
         let subject = self.caller.subject(quota.scope);
-        Ok(self
-            .table
-            .quota_key(subject, &quota.identity, value.as_deref()))
+        let hash = |value: Option<&[u8]>| self.table.quota_key(subject, &quota.identity, value);
+        match &quota.key {
+            None => Ok(self.keys.get(id, subject, || hash(None))),
+            Some(path) => Ok(hash(Some(&self.key_value(path)?))),
+        }
     }
 
     /// An argument's value in one spelling, so that `1`, `1.0` and `1e0` share a quota and `"1"` does not.

@@ -118,6 +118,9 @@ impl Kind {
     }
 }
 
+/// Bytes of a message as they were spelt; as many as fit beside their length take no memory of their own.
+pub type Spelling = SmallVec<[u8; 23]>;
+
 /// A limit that applied to the call, in units of its quota.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitReport {
@@ -178,9 +181,9 @@ pub struct Decision {
     /// Tool or prompt name, resource URI or task id.
     pub target: Option<String>,
     /// The id as it was spelt.
-    pub request_id: Option<Box<[u8]>>,
+    pub request_id: Option<Spelling>,
     /// `params._meta.progressToken` as it was spelt.
-    pub progress_token: Option<Box<[u8]>>,
+    pub progress_token: Option<Spelling>,
     /// The limits that applied; the one that refused first, or the tightest first.
     pub limits: SmallVec<[LimitReport; 4]>,
     /// Nanoseconds after which the call is admitted if nobody else takes the room.
@@ -198,18 +201,18 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// A refusal of bytes of which nothing else is known yet.
+    /// A refusal of bytes of which nothing is known yet: what is not decided is not allowed.
     #[must_use]
-    pub fn invalid(policy: Arc<PolicySet>, code: Code, rpc_code: i32, message: String) -> Self {
+    pub fn new(policy: Arc<PolicySet>) -> Self {
         Self {
             allowed: false,
-            code,
+            code: Code::InternalError,
             rule: None,
-            message,
+            message: String::new(),
             kind: Kind::Invalid,
             era: Era::Legacy,
             omit_unknown_id: false,
-            rpc_code,
+            rpc_code: 0,
             method: None,
             target: None,
             request_id: None,
@@ -222,6 +225,19 @@ impl Decision {
             reservation: None,
             parts: Vec::new(),
         }
+    }
+
+    /// Makes it an approval.
+    pub fn allow(&mut self) {
+        self.allowed = true;
+        self.code = Code::Allowed;
+    }
+
+    /// Makes it a refusal for this reason. `rpc_code` is 0 unless the message is malformed.
+    pub fn refuse(&mut self, code: Code, rpc_code: i32, message: String) {
+        self.code = code;
+        self.rpc_code = rpc_code;
+        self.message = message;
     }
 
     /// Whether the message is a `tools/call` request.

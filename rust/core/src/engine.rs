@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 
 use crate::caller::Caller;
-use crate::charges::{Asking, Charges};
-use crate::claims::{Claims, HEADER_MISMATCH};
+use crate::charges::{Asking, Charges, Keys};
+use crate::claims::{Claims, Disagreement, HEADER_MISMATCH};
 use crate::counts::{self, Counts, Grid};
 use crate::decision::{Code, Decision, Kind, LimitReport, ShadowDenial};
 use crate::evaluate::{Entries, Evaluation, Refusal, Witness};
@@ -56,6 +56,17 @@ pub enum Outcome {
 struct Installed {
     policy: Arc<PolicySet>,
     grid: Arc<Grid>,
+    keys: Keys,
+}
+
+impl Installed {
+    fn new(policy: Arc<PolicySet>) -> Self {
+        Self {
+            grid: Arc::new(Grid::new(&policy)),
+            keys: Keys::new(&policy),
+            policy,
+        }
+    }
 }
 
 /// The decision point of one grant on one server.
@@ -107,10 +118,8 @@ impl Engine {
     /// An engine that starts with this policy over this table.
     #[must_use]
     pub fn new(policy: Arc<PolicySet>, table: Arc<LimitTable>, options: Options) -> Self {
-        let grid = Arc::new(Grid::new(&policy));
-        let installed = ArcSwap::from_pointee(Installed { policy, grid });
         Self {
-            installed,
+            installed: ArcSwap::from_pointee(Installed::new(policy)),
             table,
             counts: Counts::default(),
             options,
@@ -138,8 +147,7 @@ impl Engine {
     /// Swaps the policy: each decision sees one policy whole, and limits of unchanged meaning keep their
     /// counts, because these live in the table under a key made of their meaning.
     pub fn install(&self, policy: Arc<PolicySet>) {
-        let grid = Arc::new(Grid::new(&policy));
-        let old = self.installed.swap(Arc::new(Installed { policy, grid }));
+        let old = self.installed.swap(Arc::new(Installed::new(policy)));
         self.counts.retire(old.grid.clone());
     }
 
@@ -174,24 +182,22 @@ impl Engine {
         now: Nanos,
     ) -> Decision {
         let installed = self.installed.load();
+        let policy = &installed.policy;
         let deciding = Deciding {
             engine: self,
-            policy: &installed.policy,
+            policy,
+            keys: &installed.keys,
             caller,
             claims,
             now,
             witness: None,
         };
-        let decision =
-            catch_unwind(AssertUnwindSafe(|| deciding.body(body))).unwrap_or_else(|_| {
-                let message = "the gateway could not decide this message".to_owned();
-                Decision::invalid(
-                    installed.policy.clone(),
-                    Code::InternalError,
-                    -32603,
-                    message,
-                )
-            });
+        let mut decision = Decision::new(policy.clone());
+        if catch_unwind(AssertUnwindSafe(|| deciding.body(body, &mut decision))).is_err() {
+            decision = Decision::new(policy.clone());
+            let message = "the gateway could not decide this message".to_owned();
+            decision.refuse(Code::InternalError, -32603, message);
+        }
         counts::record(&installed.grid, &self.counts, &decision);
         decision
     }
@@ -206,15 +212,18 @@ impl Engine {
     ) -> Decision {
         let installed = self.installed.load();
         let policy = &installed.policy;
+        let mut decision = Decision::new(policy.clone());
         Deciding {
             engine: self,
             policy,
+            keys: &installed.keys,
             caller,
             claims: None,
             now,
             witness: Some(witness),
         }
-        .body(body)
+        .body(body, &mut decision);
+        decision
     }
 
     /// Ends what a decision reserved. Once: the reservation is moved in.
@@ -240,6 +249,7 @@ pub trait Rehearsal: Witness {
 struct Deciding<'d> {
     engine: &'d Engine,
     policy: &'d Arc<PolicySet>,
+    keys: &'d Keys,
     caller: &'d Caller,
     claims: Option<&'d Claims<'d>>,
     now: Nanos,
@@ -247,92 +257,71 @@ struct Deciding<'d> {
 }
 
 impl Deciding<'_> {
-    fn body(mut self, body: &[u8]) -> Decision {
+    fn body(mut self, body: &[u8], decision: &mut Decision) {
         // Re-entered only if a destructor decides while we decide: then new buffers.
         INDEX.with(|cell| match cell.try_borrow_mut() {
-            Ok(mut index) => self.scan(&mut index, body),
-            Err(_) => self.scan(&mut Index::default(), body),
-        })
+            Ok(mut index) => self.scan(&mut index, body, decision),
+            Err(_) => self.scan(&mut Index::default(), body, decision),
+        });
     }
 
-    fn scan(&mut self, index: &mut Index, body: &[u8]) -> Decision {
-        let policy = self.policy.clone();
-        let mut decision = if let Some(header) = self.claims.and_then(|claims| claims.repeated) {
+    /// Fills in the new `decision`. It is large, so it is made where it stays.
+    fn scan(&mut self, index: &mut Index, body: &[u8], decision: &mut Decision) {
+        decision.omit_unknown_id = self.claims.is_some_and(Claims::recent);
+        if let Some(header) = self.claims.and_then(|claims| claims.repeated) {
             let (code, rpc_code) = if header.starts_with("mcp-") {
                 (Code::HeaderMismatch, HEADER_MISMATCH)
             } else {
                 (Code::MalformedRequest, INVALID_REQUEST)
             };
-            Decision::invalid(
-                policy,
-                code,
-                rpc_code,
-                format!("the header `{header}` comes twice"),
-            )
-        } else {
-            match index.scan(body, &self.engine.options.bounds) {
-                Ok(value) if value.kind() == json::Kind::Array => self.batch(value),
-                Ok(value) => self.message(value, self.claims),
-                Err(fault) => {
-                    let (code, rpc_code) = match fault.kind {
-                        FaultKind::DuplicateKey => (Code::DuplicateKey, INVALID_REQUEST),
-                        FaultKind::TooDeep | FaultKind::TooManyKeys => {
-                            (Code::TooDeep, INVALID_REQUEST)
-                        }
-                        FaultKind::TooLarge => (Code::BodyTooLarge, INVALID_REQUEST),
-                        FaultKind::NumberOutOfRange => (Code::NumberOutOfRange, INVALID_REQUEST),
-                        FaultKind::Malformed => (Code::MalformedRequest, PARSE_ERROR),
-                    };
-                    Decision::invalid(policy, code, rpc_code, fault.to_string())
-                }
+            decision.refuse(code, rpc_code, format!("the header `{header}` comes twice"));
+            return;
+        }
+        match index.scan(body, &self.engine.options.bounds) {
+            Ok(value) if value.kind() == json::Kind::Array => self.batch(value, decision),
+            Ok(value) => self.message(value, self.claims, decision),
+            Err(fault) => {
+                let (code, rpc_code) = match fault.kind {
+                    FaultKind::DuplicateKey => (Code::DuplicateKey, INVALID_REQUEST),
+                    FaultKind::TooDeep | FaultKind::TooManyKeys => (Code::TooDeep, INVALID_REQUEST),
+                    FaultKind::TooLarge => (Code::BodyTooLarge, INVALID_REQUEST),
+                    FaultKind::NumberOutOfRange => (Code::NumberOutOfRange, INVALID_REQUEST),
+                    FaultKind::Malformed => (Code::MalformedRequest, PARSE_ERROR),
+                };
+                decision.refuse(code, rpc_code, fault.to_string());
             }
-        };
-        decision.omit_unknown_id = self.claims.is_some_and(Claims::recent);
-        decision
+        }
     }
 
     /// An array is admitted whole or not at all: every message of it is decided, and if one is refused,
     /// what the others took is given back.
-    fn batch(&mut self, array: Value<'_>) -> Decision {
-        let refuse = |policy: &Arc<PolicySet>, message: &str| {
-            Decision::invalid(
-                policy.clone(),
-                Code::BatchNotAllowed,
-                INVALID_REQUEST,
-                message.to_owned(),
-            )
+    fn batch(&mut self, array: Value<'_>, whole: &mut Decision) {
+        let refuse = |decision: &mut Decision, message: &str| {
+            decision.refuse(Code::BatchNotAllowed, INVALID_REQUEST, message.to_owned());
         };
         if self.caller.revision() != Some(BATCH_REVISION) {
-            return refuse(
-                self.policy,
-                "an array of messages is not allowed in this revision",
-            );
+            let reason = "an array of messages is not allowed in this revision";
+            return refuse(whole, reason);
         }
         if array.is_empty() {
-            return refuse(self.policy, "an empty array is not a message");
+            return refuse(whole, "an empty array is not a message");
         }
         if let Some(reason) = self.claims.and_then(Claims::contradicts_array) {
-            return Decision::invalid(
-                self.policy.clone(),
-                Code::HeaderMismatch,
-                HEADER_MISMATCH,
-                reason.to_owned(),
-            );
+            return whole.refuse(Code::HeaderMismatch, HEADER_MISMATCH, reason.to_owned());
         }
         if self.claims.is_some_and(Claims::speaks_of_one) {
-            return refuse(
-                self.policy,
-                "the headers name one message, the body has several",
-            );
+            return refuse(whole, "the headers name one message, the body has several");
         }
         let mut parts: Vec<Decision> = Vec::with_capacity(array.len());
         for element in array.elements() {
-            let mut part = self.message(element, None);
+            let mut part = Decision::new(self.policy.clone());
+            self.message(element, None, &mut part);
             if part.allowed
                 && (part.era == Era::Modern || part.method.as_deref().is_some_and(not_in_an_array))
             {
                 self.give_back(&mut part);
-                part = refuse(self.policy, "this message may not be part of an array");
+                part = Decision::new(self.policy.clone());
+                refuse(&mut part, "this message may not be part of an array");
             }
             let refused = !part.allowed;
             parts.push(part);
@@ -340,10 +329,10 @@ impl Deciding<'_> {
                 break;
             }
         }
-        let mut whole = match parts.last() {
+        whole.kind = Kind::Batch;
+        match parts.last() {
             Some(last) if !last.allowed => {
-                let (code, rpc_code) = (last.code, last.rpc_code);
-                let message = last.message.clone();
+                whole.refuse(last.code, last.rpc_code, last.message.clone());
                 for part in &mut parts {
                     self.give_back(part);
                 }
@@ -352,25 +341,16 @@ impl Deciding<'_> {
                     .skip(parts.len())
                     .map(|element| self.unread(element));
                 parts.extend(rest.collect::<Vec<_>>());
-                Decision::invalid(self.policy.clone(), code, rpc_code, message)
             }
-            _ => {
-                let mut whole =
-                    Decision::invalid(self.policy.clone(), Code::Allowed, 0, String::new());
-                whole.allowed = true;
-                whole
-            }
-        };
-        whole.kind = Kind::Batch;
+            _ => whole.allow(),
+        }
         whole.parts = parts;
-        whole
     }
 
     /// A message of a batch that is not looked at any more, because an earlier one was refused.
     fn unread(&self, element: Value<'_>) -> Decision {
-        let message = NOT_RUN.to_owned();
-        let mut decision =
-            Decision::invalid(self.policy.clone(), Code::BatchNotAllowed, 0, message);
+        let mut decision = Decision::new(self.policy.clone());
+        decision.refuse(Code::BatchNotAllowed, 0, NOT_RUN.to_owned());
         if let Ok(message) = message::read(element) {
             describe(&mut decision, &message);
         }
@@ -391,41 +371,31 @@ impl Deciding<'_> {
         }
     }
 
-    fn message(&mut self, value: Value<'_>, claims: Option<&Claims<'_>>) -> Decision {
-        let policy = self.policy.clone();
+    fn message(&mut self, value: Value<'_>, claims: Option<&Claims<'_>>, decision: &mut Decision) {
         let message = match message::read(value) {
             Ok(message) => message,
             Err(reject) => {
-                let mut decision = Decision::invalid(
-                    policy,
-                    Code::MalformedRequest,
-                    reject.rpc_code,
-                    reject.reason.to_owned(),
-                );
+                let reason = reject.reason.to_owned();
+                decision.refuse(Code::MalformedRequest, reject.rpc_code, reason);
                 decision.era = reject.era;
-                decision.request_id = reject.id.map(Box::from);
-                return decision;
+                decision.request_id = reject.id.map(SmallVec::from_slice);
+                return;
             }
         };
-        let mut decision = Decision::invalid(policy, Code::Allowed, 0, String::new());
-        describe(&mut decision, &message);
+        describe(decision, &message);
         if let Some(Err(disagreement)) = claims.map(|claims| claims.check(&message)) {
-            decision.code = Code::HeaderMismatch;
-            decision.rpc_code = disagreement.rpc_code;
-            decision.message = disagreement.reason;
-            return decision;
+            let Disagreement { rpc_code, reason } = disagreement;
+            return decision.refuse(Code::HeaderMismatch, rpc_code, reason);
         }
-        match self.decide(&message, &mut decision) {
-            Ok(()) => decision.allowed = true,
+        match self.decide(&message, decision) {
+            Ok(()) => decision.allow(),
             Err(refused) => {
-                decision.code = refused.code;
+                decision.refuse(refused.code, 0, refused.message);
                 decision.rule = refused.rule;
-                decision.message = refused.message;
                 decision.limits = refused.limits;
                 decision.retry_after_ns = refused.retry_after_ns;
             }
         }
-        decision
     }
 
     fn decide(
@@ -467,11 +437,13 @@ impl Deciding<'_> {
         let asking = Asking {
             policy,
             table: &self.engine.table,
+            keys: self.keys,
             caller: self.caller,
             root,
             all_shadow,
         };
-        let charges = asking.collect(&entries, &mut decision.shadow)?;
+        let mut charges = Charges::default();
+        asking.collect(&entries, &mut decision.shadow, &mut charges)?;
         if charges.charges.is_empty() {
             return Ok(());
         }
@@ -516,9 +488,9 @@ impl Deciding<'_> {
         match verdict {
             Verdict::Admitted(reservation) => {
                 decision.reservation = Some(reservation);
-                decision.limits = enforced(charges, &readings)
-                    .map(|(_, _, report)| report)
-                    .collect();
+                for (_, _, report) in enforced(charges, &readings) {
+                    decision.limits.push(report);
+                }
                 decision.limits.sort_by_key(|report| report.remaining);
                 Ok(())
             }
@@ -560,7 +532,7 @@ fn describe(decision: &mut Decision, message: &Message<'_>) {
         Shape::Response => Kind::Response,
     };
     decision.era = message.era;
-    decision.request_id = message.id.map(Box::from);
+    decision.request_id = message.id.map(SmallVec::from_slice);
     decision.method = message.method.as_ref().map(|text| {
         let method = text.to_cow();
         match message::canonical(&method) {
@@ -572,10 +544,7 @@ fn describe(decision: &mut Decision, message: &Message<'_>) {
         .target
         .as_ref()
         .map(|text| text.to_cow().into_owned());
-    decision.progress_token = message
-        .meta
-        .and_then(|meta| meta.get("progressToken"))
-        .map(|token| Box::from(token.raw()));
+    decision.progress_token = message.progress_token.map(SmallVec::from_slice);
     decision.label = if decision.is_tool_call() {
         counts::OTHER
     } else {

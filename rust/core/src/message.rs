@@ -68,6 +68,8 @@ pub struct Message<'a> {
     pub params: Option<Value<'a>>,
     /// `params._meta`, an object.
     pub meta: Option<Value<'a>>,
+    /// `params._meta.progressToken` as it was written.
+    pub progress_token: Option<&'a [u8]>,
     /// The revision it says it follows, if it is of the modern era.
     pub version: Option<Text<'a>>,
     /// What it is about, if the method is about something and that is a string: the name of a tool or prompt,
@@ -132,6 +134,7 @@ pub fn read(value: Value<'_>) -> Result<Message<'_>, Reject<'_>> {
             method,
             params: envelope.params,
             meta: params.meta,
+            progress_token: meta.progress_token.map(Value::raw),
             version: meta.version.and_then(Value::text),
             target,
             arguments: params.arguments,
@@ -292,6 +295,7 @@ impl<'a> Params<'a> {
 struct Meta<'a> {
     version: Option<Value<'a>>,
     capabilities: Option<Value<'a>>,
+    progress_token: Option<Value<'a>>,
     has_variant: bool,
 }
 
@@ -304,7 +308,7 @@ impl<'a> Meta<'a> {
             match &*key.to_cow() {
                 VERSION_KEY => found.version = Some(value),
                 CAPABILITIES_KEY => found.capabilities = Some(value),
-                "progressToken" => {}
+                "progressToken" => found.progress_token = Some(value),
                 other => found.has_variant |= is_variant(other, &Self::KEYS),
             }
         }

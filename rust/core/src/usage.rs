@@ -2,7 +2,7 @@
 //! argument value, which are not listed here.
 
 use crate::caller::Caller;
-use crate::charges::Asking;
+use crate::charges::{Asking, Keys};
 use crate::engine::Engine;
 use crate::limit::Charge;
 use crate::policy::{LimitUse, Quota, Scope};
@@ -36,6 +36,7 @@ pub fn usage(engine: &Engine, caller: &Caller, now: Nanos) -> Vec<Usage> {
     let asking = Asking {
         policy: &policy,
         table: engine.table(),
+        keys: &Keys::new(&policy),
         caller,
         root: None,
         all_shadow: false,
@@ -54,7 +55,7 @@ pub fn usage(engine: &Engine, caller: &Caller, now: Nanos) -> Vec<Usage> {
 
 fn one(asking: &Asking<'_>, place: &LimitUse, quota: &Quota, now: Nanos) -> Option<Usage> {
     let charge = Charge {
-        key: asking.key(quota).ok()?,
+        key: asking.key(place.quota).ok()?,
         algorithm: quota.algorithm,
         cost: 0,
         max: Some(place.max),

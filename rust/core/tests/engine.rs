@@ -471,3 +471,31 @@ fn sessions_and_grants_have_their_own_quotas() {
     assert!(passes(&of("a", None)));
     assert!(!passes(&of("a", Some("1"))) && !passes(&of("a", None)));
 }
+
+#[test]
+fn whoever_asks_first_keeps_no_quota_of_others() {
+    let limit = |scope| {
+        engine(&format!(
+            r#"{{"version":"1","default":"deny","tools":{{"x":{{"limits":[
+                {{"counter":"n","window":"minute","max":1,"scope":"{scope}"}}]}}}}}}"#
+        ))
+    };
+    let caller = |grant: &str, session: &str| {
+        Caller::new(grant.into(), "upwork".into(), Some(session.into()), None)
+    };
+    let callers = [caller("a", "1"), caller("a", "2"), caller("b", "3")];
+    let body = call("x", "{}");
+    for (scope, admitted) in [
+        ("session", [true, true, true]),
+        ("grant", [true, false, true]),
+        ("server", [true, false, false]),
+    ] {
+        let engine = limit(scope);
+        for expected in [admitted, [false; 3]] {
+            let allowed = callers
+                .each_ref()
+                .map(|caller| engine.decide(caller, &body, None, NOW).allowed);
+            assert_eq!(allowed, expected, "{scope}");
+        }
+    }
+}

@@ -15,12 +15,13 @@ static ANCHOR_NS: OnceLock<u64> = OnceLock::new();
 
 /// The present, for decisions: `given` where the caller has its own time.
 pub fn now(given: Option<u64>) -> Nanos {
-    Nanos(given.unwrap_or_else(|| {
-        let passed = boottime_ns();
-        ANCHOR_NS
-            .get_or_init(|| wall_ns().saturating_sub(passed))
-            .saturating_add(passed)
-    }))
+    given.map_or_else(|| at(boottime_ns()), Nanos)
+}
+
+/// The wall time when so many nanoseconds have passed since boot.
+pub fn at(passed: u64) -> Nanos {
+    let anchor = ANCHOR_NS.get_or_init(|| wall_ns().saturating_sub(passed));
+    Nanos(anchor.saturating_add(passed))
 }
 
 /// Nanoseconds since boot.

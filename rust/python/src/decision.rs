@@ -14,6 +14,7 @@ use gateway_core::engine::{Engine, Outcome};
 use gateway_core::limit::Reservation;
 use gateway_core::message::Era;
 use gateway_core::policy::Quota;
+use gateway_core::time::Nanos;
 use smallvec::SmallVec;
 
 use crate::clock;
@@ -32,13 +33,13 @@ type Answer<'py> = (u16, Fields<'py>, Bound<'py, PyBytes>);
 impl Decision {
     /// Takes the reservations out of the core's decision, so that they are settled once.
     pub fn new(mut core: Core, engine: Arc<Engine>) -> Self {
-        let mut reserved: SmallVec<[Reservation; 1]> =
-            core.reservation.take().into_iter().collect();
-        reserved.extend(
-            core.parts
-                .iter_mut()
-                .filter_map(|part| part.reservation.take()),
-        );
+        let mut reserved: SmallVec<[Reservation; 1]> = SmallVec::new();
+        if let Some(reservation) = core.reservation.take() {
+            reserved.push(reservation);
+        }
+        for part in &mut core.parts {
+            reserved.extend(part.reservation.take());
+        }
         Self {
             core,
             reserved: Mutex::new(reserved),
@@ -53,7 +54,11 @@ impl Decision {
         if reserved.is_empty() {
             return;
         }
-        let now = clock::now(now_ns);
+        // The time matters only to what is given back.
+        let now = match outcome {
+            Outcome::NotSent => clock::now(now_ns),
+            Outcome::Done | Outcome::Unknown => Nanos::default(),
+        };
         for reservation in reserved {
             self.engine.settle(reservation, outcome, now);
         }

@@ -11,6 +11,7 @@ use gateway_core::caller::Caller as CoreCaller;
 use gateway_core::claims::Claims;
 use gateway_core::engine::{Engine as CoreEngine, Options, Outcome};
 use gateway_core::json::Bounds;
+use gateway_core::time::Nanos;
 use gateway_core::{explain, listing, usage};
 
 use crate::clock;
@@ -61,14 +62,21 @@ impl Caller {
 #[pyclass(frozen, module = "gateway._core")]
 pub struct Engine(Arc<CoreEngine>);
 
-type Field<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+type Field<'a> = (&'a [u8], &'a [u8]);
 
-fn collect<'py>(headers: &Bound<'py, PySequence>) -> PyResult<SmallVec<[Field<'py>; 24]>> {
-    let mut fields = SmallVec::new();
-    for item in headers.try_iter()? {
-        fields.push(item?.extract::<Field<'py>>()?);
+/// The claims of header fields. `held` keeps the tuples alive whose bytes they borrow.
+fn claims<'a, 'py>(
+    headers: &Bound<'py, PySequence>,
+    held: &'a mut SmallVec<[Bound<'py, PyAny>; 24]>,
+) -> PyResult<Claims<'a>> {
+    for field in headers.try_iter()? {
+        held.push(field?);
     }
-    Ok(fields)
+    let mut fields: SmallVec<[Field<'a>; 24]> = SmallVec::new();
+    for field in held.iter() {
+        fields.push(field.extract()?);
+    }
+    Ok(Claims::read(fields.into_iter()))
 }
 
 #[pymethods]
@@ -126,27 +134,19 @@ impl Engine {
         &self,
         caller: &Caller,
         body: &Bound<'_, PyBytes>,
-        headers: Option<Bound<'_, PySequence>>,
+        headers: Option<&Bound<'_, PySequence>>,
         now_ns: Option<u64>,
     ) -> PyResult<Decision> {
-        let fields = headers.as_ref().map(collect).transpose()?;
-        let claims = fields.as_ref().map(|fields| {
-            Claims::read(
-                fields
-                    .iter()
-                    .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
-            )
-        });
+        let mut held = SmallVec::new();
+        let claims = headers.map(|headers| claims(headers, &mut held));
+        let claims = claims.transpose()?;
         let started = clock::boottime_ns();
-        let core = self.0.decide(
-            &caller.0,
-            body.as_bytes(),
-            claims.as_ref(),
-            clock::now(now_ns),
-        );
-        self.0
-            .counts()
-            .observe(clock::boottime_ns().saturating_sub(started));
+        let now = now_ns.map_or_else(|| clock::at(started), Nanos);
+        let core = self
+            .0
+            .decide(&caller.0, body.as_bytes(), claims.as_ref(), now);
+        let ended = clock::boottime_ns();
+        self.0.counts().observe(ended.saturating_sub(started));
         Ok(Decision::new(core, self.0.clone()))
     }
 

@@ -1,9 +1,5 @@
 //! `gateway._core`: the decision core for Python. Conversions only; the one thing it adds is the clock.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::needless_pass_by_value,
-    reason = "PyO3 hands arguments over by value"
-)]
 
 mod clock;
 mod decision;

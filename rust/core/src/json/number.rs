@@ -26,6 +26,11 @@ const EXPONENT_DIGITS: usize = 4;
 /// # Errors
 ///
 /// The offset of the byte that does not fit, and why.
+#[expect(
+    clippy::inline_always,
+    reason = "most numbers are shorter than what it answers with"
+)]
+#[inline(always)]
 pub(crate) fn shape(bytes: &[u8], start: usize) -> Result<Shape, (usize, &'static str)> {
     let digits = start + usize::from(bytes.get(start) == Some(&b'-'));
     let mut end = match bytes.get(digits) {
@@ -84,6 +89,9 @@ pub(crate) fn in_range(text: &str, shape: &Shape) -> bool {
 }
 
 fn skip_digits(bytes: &[u8], from: usize) -> usize {
-    let rest = bytes.get(from..).unwrap_or_default();
-    from + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+    let mut at = from;
+    while let Some(b'0'..=b'9') = bytes.get(at) {
+        at += 1;
+    }
+    at
 }

@@ -354,16 +354,14 @@ fn unit(bytes: &[u8], start: usize) -> Result<u32, Fault> {
 #[inline]
 fn ordinary(bytes: &[u8]) -> usize {
     let mut rest = bytes;
-    let mut count = 0;
     while let Some((chunk, after)) = rest.split_first_chunk() {
         let special = special(u64::from_le_bytes(*chunk));
         if special != 0 {
-            return count + special.trailing_zeros() as usize / 8;
+            return bytes.len() - rest.len() + special.trailing_zeros() as usize / 8;
         }
-        count += 8;
         rest = after;
     }
-    count
+    bytes.len() - rest.len()
         + rest
             .iter()
             .take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\')

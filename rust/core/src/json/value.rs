@@ -55,7 +55,8 @@ impl<'a> Value<'a> {
     /// The bytes it was written as, quotes and brackets included.
     #[must_use]
     pub fn raw(self) -> &'a [u8] {
-        self.source().as_bytes()
+        let bytes = self.source.as_bytes().get(self.start()..self.end());
+        bytes.unwrap_or_default()
     }
 
     /// The text it was written as, quotes and brackets included.

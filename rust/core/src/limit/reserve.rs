@@ -296,13 +296,13 @@ impl LimitTable {
         let mut order: SmallVec<[(usize, usize); 4]> = SmallVec::new();
         for (index, plan) in plans.iter().enumerate() {
             if let Some((place, _)) = plan.found.filter(|_| !plan.skipped) {
-                let rank = order.iter().take_while(|(other, _)| *other < place).count();
-                order.insert(rank, (place, index));
+                order.push((place, index));
             }
         }
-        for (_, index) in order {
+        order.sort_unstable();
+        for &(place, index) in &order {
             let (plan, reading) = (&plans[index], &mut out[index]);
-            let Some((place, slot)) = plan.found else {
+            let Some((_, slot)) = plan.found else {
                 continue;
             };
             match self.take(plan, slot, claim, times.t) {

@@ -11,7 +11,7 @@ const HANDSHAKE: u8 = R2503 | R2506 | R2511;
 const ALL: u8 = HANDSHAKE | R2607;
 
 /// What a client may send, the most frequent first.
-const METHODS: [(&str, u8); 25] = [
+static METHODS: [(&str, u8); 25] = [
     ("tools/call", ALL),
     ("tools/list", ALL),
     ("resources/read", ALL),
@@ -40,7 +40,7 @@ const METHODS: [(&str, u8); 25] = [
 ];
 
 fn find(method: &str) -> Option<(&'static str, u8)> {
-    METHODS.into_iter().find(|(name, _)| *name == method)
+    METHODS.iter().copied().find(|(name, _)| *name == method)
 }
 
 /// Whether a client may send `method` in this era. In the era of handshakes that depends on the revision

@@ -299,8 +299,8 @@ fn shadowed(document: &Document, tools: &Names, hide: &Names, problems: &mut Pro
         return;
     }
     for entry in &document.tools {
-        let mut found = Found::new();
-        hide.find(entry.name.pattern.as_str(), &mut found);
+        let mut room = Found::new();
+        let found = hide.find(entry.name.pattern.as_str(), &mut room);
         if let Some(by) = found.first().and_then(|by| document.hide.get(*by as usize)) {
             let message = format!(
                 "{} is hidden by {} and refused, whatever this entry says",
@@ -315,7 +315,7 @@ fn shadowed(document: &Document, tools: &Names, hide: &Names, problems: &mut Pro
         if entry.effect == EntryEffect::Deny {
             continue;
         }
-        tools.find(entry.name.pattern.as_str(), &mut found);
+        let found = tools.find(entry.name.pattern.as_str(), &mut room);
         let denies =
             |form: &&EntryForm| form.effect == EntryEffect::Deny && form.mode == Mode::Enforce;
         let by = found

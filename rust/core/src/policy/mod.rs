@@ -238,9 +238,7 @@ impl PolicySet {
     /// The first element of `hide` that names `tool`, as a pointer.
     #[must_use]
     pub fn hidden(&self, tool: &str) -> Option<&str> {
-        let mut found = SmallVec::new();
-        self.hide.find(tool, &mut found);
-        let first = *found.first()?;
+        let first = *self.hide.find(tool, &mut SmallVec::new()).first()?;
         self.hide_pointers.get(first as usize).map(String::as_str)
     }
 
@@ -261,9 +259,9 @@ impl PolicySet {
     }
 
     fn find_entries(names: &Names, name: &str, out: &mut SmallVec<[EntryId; 8]>) {
-        let mut found = SmallVec::new();
-        names.find(name, &mut found);
-        out.extend(found.into_iter().map(EntryId));
+        for id in names.find(name, &mut SmallVec::new()) {
+            out.push(EntryId(*id));
+        }
     }
 
     /// The entry that goes for every tool call, `default` notwithstanding.

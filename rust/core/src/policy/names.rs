@@ -45,14 +45,15 @@ impl Names {
         Self { exact, patterns }
     }
 
-    /// Replaces what is in `out`.
-    pub(super) fn find(&self, name: &str, out: &mut Found) {
+    /// The ids of `name`; `room` is for those that have to be searched for.
+    pub(super) fn find<'n>(&'n self, name: &str, room: &'n mut Found) -> &'n [u32] {
         match self.exact.get(name) {
-            Some(ids) => {
-                out.clear();
-                out.extend_from_slice(ids);
+            Some(ids) => ids,
+            None if self.patterns.is_empty() => &[],
+            None => {
+                self.patterns.matches_into(name, room);
+                room
             }
-            None => self.patterns.matches_into(name, out),
         }
     }
 
@@ -61,9 +62,7 @@ impl Names {
     }
 
     fn count(&self, name: &str) -> usize {
-        let mut found = Found::new();
-        self.find(name, &mut found);
-        found.len()
+        self.find(name, &mut Found::new()).len()
     }
 }
 
