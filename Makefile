@@ -7,7 +7,7 @@ CORE := .cache/core-release
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models bench
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -47,6 +47,9 @@ test-python: $(CORE) ## Run the tests of the gateway
 
 e2e: $(CORE) ## Run only the tests with real processes on real sockets
 	@$(VENV)/python -m pytest -m e2e
+
+bench: $(CORE) ## Measure what a decision costs
+	@cargo bench --locked --package gateway-core && $(VENV)/python -m pytest bench --benchmark-enable
 
 lock: $(DEPS) ## Resolve the Python dependencies anew
 	@.ci/lock

@@ -4,7 +4,7 @@
 //! a server that believes the headers and one that believes the body read the same request (SEP-2243;
 //! MCP 2026-07-28, Streamable HTTP, "Server Validation").
 
-use crate::engine::BATCH_REVISION;
+use crate::message::BATCH_REVISION;
 use crate::message::{Era, Message, Shape};
 
 /// The header fields that mirror the body.

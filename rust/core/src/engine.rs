@@ -3,33 +3,22 @@
 //! INVARIANT: [`Engine::decide`] is total. Whatever the bytes, and also when something in here panics, the
 //! answer is a decision, and what could not be decided is a refusal. A refused message has charged nothing.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use smallvec::SmallVec;
 
 use crate::caller::Caller;
-use crate::charges::{Asking, Charges, Keys};
-use crate::claims::{Claims, Disagreement, HEADER_MISMATCH};
+use crate::charges::Keys;
+use crate::claims::Claims;
 use crate::counts::{self, Counts, Grid};
-use crate::decision::{Code, Decision, Kind, LimitReport, ShadowDenial};
-use crate::evaluate::{Entries, Evaluation, Refusal, Witness};
-use crate::json::{self, Bounds, FaultKind, Index, Value};
-use crate::limit::{Algorithm, LimitTable, Reading, Release, Reservation, Verdict};
-use crate::message::{self, Era, Message, Shape};
-use crate::policy::{LimitUse, Mode, PolicySet, Quota};
+use crate::deciding::Deciding;
+pub use crate::deciding::Rehearsal;
+use crate::decision::{Code, Decision};
+use crate::json::Bounds;
+use crate::limit::{LimitTable, Release, Reservation};
+use crate::policy::{Mode, PolicySet};
 use crate::time::Nanos;
-
-const PARSE_ERROR: i32 = -32700;
-const INVALID_REQUEST: i32 = -32600;
-
-/// The only revision in which a client may send an array (MCP 2025-03-26, "Batching").
-pub(crate) const BATCH_REVISION: &str = "2025-03-26";
-
-const NOT_RUN: &str = "not run: another message of its array was refused";
 
 /// What an engine is told once.
 #[derive(Clone, Debug, Default)]
@@ -75,43 +64,6 @@ pub struct Engine {
     table: Arc<LimitTable>,
     counts: Counts,
     options: Options,
-}
-
-thread_local! {
-    /// Buffers of the scanner, kept so that a decision allocates none of them.
-    static INDEX: RefCell<Index> = RefCell::default();
-}
-
-/// A refused message on its way to becoming a decision.
-struct Refused {
-    code: Code,
-    rule: Option<String>,
-    message: String,
-    limits: SmallVec<[LimitReport; 4]>,
-    retry_after_ns: Option<u64>,
-}
-
-impl From<Refusal> for Box<Refused> {
-    fn from(refusal: Refusal) -> Self {
-        let rule = (!refusal.rule.is_empty()).then_some(refusal.rule);
-        Self::new(Refused {
-            rule,
-            ..Refused::new(refusal.code, refusal.message)
-        })
-    }
-}
-
-impl Refused {
-    fn new(code: Code, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self {
-            code,
-            rule: None,
-            message,
-            limits: SmallVec::new(),
-            retry_after_ns: None,
-        }
-    }
 }
 
 impl Engine {
@@ -184,7 +136,8 @@ impl Engine {
         let installed = self.installed.load();
         let policy = &installed.policy;
         let deciding = Deciding {
-            engine: self,
+            table: &self.table,
+            options: &self.options,
             policy,
             keys: &installed.keys,
             caller,
@@ -192,12 +145,7 @@ impl Engine {
             now,
             witness: None,
         };
-        let mut decision = Decision::new(policy.clone());
-        if catch_unwind(AssertUnwindSafe(|| deciding.body(body, &mut decision))).is_err() {
-            decision = Decision::new(policy.clone());
-            let message = "the gateway could not decide this message".to_owned();
-            decision.refuse(Code::InternalError, -32603, message);
-        }
+        let decision = guarded(policy, |decision| deciding.body(body, decision));
         counts::record(&installed.grid, &self.counts, &decision);
         decision
     }
@@ -214,7 +162,8 @@ impl Engine {
         let policy = &installed.policy;
         let mut decision = Decision::new(policy.clone());
         Deciding {
-            engine: self,
+            table: &self.table,
+            options: &self.options,
             policy,
             keys: &installed.keys,
             caller,
@@ -237,420 +186,37 @@ impl Engine {
     }
 }
 
-/// Watches a rehearsal: rules as they are evaluated, then each limit and what it has left.
-pub trait Rehearsal: Witness {
-    /// A limit would be charged.
-    fn limit(&mut self, place: &LimitUse, quota: &Quota, reading: &Reading);
-    /// The same object as a witness of rules.
-    fn as_witness(&mut self) -> &mut dyn Witness;
+/// Lets `decide` fill in a decision. A panic leaves a refusal, not half a decision: what it had reserved stays
+/// charged.
+fn guarded(policy: &Arc<PolicySet>, decide: impl FnOnce(&mut Decision)) -> Decision {
+    let mut decision = Decision::new(policy.clone());
+    if catch_unwind(AssertUnwindSafe(|| decide(&mut decision))).is_err() {
+        decision = Decision::new(policy.clone());
+        let message = "the gateway could not decide this message".to_owned();
+        decision.refuse(Code::InternalError, -32603, message);
+    }
+    decision
 }
 
-/// One call of `decide`: what all its steps look at.
-struct Deciding<'d> {
-    engine: &'d Engine,
-    policy: &'d Arc<PolicySet>,
-    keys: &'d Keys,
-    caller: &'d Caller,
-    claims: Option<&'d Claims<'d>>,
-    now: Nanos,
-    witness: Option<&'d mut dyn Rehearsal>,
-}
+#[cfg(test)]
+mod tests {
+    #![expect(
+        clippy::panic,
+        clippy::expect_used,
+        reason = "the panic is what is tested"
+    )]
 
-impl Deciding<'_> {
-    fn body(mut self, body: &[u8], decision: &mut Decision) {
-        // Re-entered only if a destructor decides while we decide: then new buffers.
-        INDEX.with(|cell| match cell.try_borrow_mut() {
-            Ok(mut index) => self.scan(&mut index, body, decision),
-            Err(_) => self.scan(&mut Index::default(), body, decision),
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_refusal() {
+        let text = br#"{"version":"1","default":"allow"}"#;
+        let policy = Arc::new(PolicySet::parse(text, "p.json").expect("compiles"));
+        let decision = guarded(&policy, |decision| {
+            decision.allowed = true;
+            panic!("in the middle of a decision");
         });
+        assert!(!decision.allowed);
+        assert_eq!(decision.code, Code::InternalError);
     }
-
-    /// Fills in the new `decision`. It is large, so it is made where it stays.
-    fn scan(&mut self, index: &mut Index, body: &[u8], decision: &mut Decision) {
-        decision.omit_unknown_id = self.claims.is_some_and(Claims::recent);
-        if let Some(header) = self.claims.and_then(|claims| claims.repeated) {
-            let (code, rpc_code) = if header.starts_with("mcp-") {
-                (Code::HeaderMismatch, HEADER_MISMATCH)
-            } else {
-                (Code::MalformedRequest, INVALID_REQUEST)
-            };
-            decision.refuse(code, rpc_code, format!("the header `{header}` comes twice"));
-            return;
-        }
-        match index.scan(body, &self.engine.options.bounds) {
-            Ok(value) if value.kind() == json::Kind::Array => self.batch(value, decision),
-            Ok(value) => self.message(value, self.claims, decision),
-            Err(fault) => {
-                let (code, rpc_code) = match fault.kind {
-                    FaultKind::DuplicateKey => (Code::DuplicateKey, INVALID_REQUEST),
-                    FaultKind::TooDeep | FaultKind::TooManyKeys => (Code::TooDeep, INVALID_REQUEST),
-                    FaultKind::TooLarge => (Code::BodyTooLarge, INVALID_REQUEST),
-                    FaultKind::NumberOutOfRange => (Code::NumberOutOfRange, INVALID_REQUEST),
-                    FaultKind::Malformed => (Code::MalformedRequest, PARSE_ERROR),
-                };
-                decision.refuse(code, rpc_code, fault.to_string());
-            }
-        }
-    }
-
-    /// An array is admitted whole or not at all: every message of it is decided, and if one is refused,
-    /// what the others took is given back.
-    fn batch(&mut self, array: Value<'_>, whole: &mut Decision) {
-        let refuse = |decision: &mut Decision, message: &str| {
-            decision.refuse(Code::BatchNotAllowed, INVALID_REQUEST, message.to_owned());
-        };
-        if self.caller.revision() != Some(BATCH_REVISION) {
-            let reason = "an array of messages is not allowed in this revision";
-            return refuse(whole, reason);
-        }
-        if array.is_empty() {
-            return refuse(whole, "an empty array is not a message");
-        }
-        if let Some(reason) = self.claims.and_then(Claims::contradicts_array) {
-            return whole.refuse(Code::HeaderMismatch, HEADER_MISMATCH, reason.to_owned());
-        }
-        if self.claims.is_some_and(Claims::speaks_of_one) {
-            return refuse(whole, "the headers name one message, the body has several");
-        }
-        let mut parts: Vec<Decision> = Vec::with_capacity(array.len());
-        for element in array.elements() {
-            let mut part = Decision::new(self.policy.clone());
-            self.message(element, None, &mut part);
-            if part.allowed
-                && (part.era == Era::Modern || part.method.as_deref().is_some_and(not_in_an_array))
-            {
-                self.give_back(&mut part);
-                part = Decision::new(self.policy.clone());
-                refuse(&mut part, "this message may not be part of an array");
-            }
-            let refused = !part.allowed;
-            parts.push(part);
-            if refused {
-                break;
-            }
-        }
-        whole.kind = Kind::Batch;
-        match parts.last() {
-            Some(last) if !last.allowed => {
-                whole.refuse(last.code, last.rpc_code, last.message.clone());
-                for part in &mut parts {
-                    self.give_back(part);
-                }
-                let rest = array
-                    .elements()
-                    .skip(parts.len())
-                    .map(|element| self.unread(element));
-                parts.extend(rest.collect::<Vec<_>>());
-            }
-            _ => whole.allow(),
-        }
-        whole.parts = parts;
-    }
-
-    /// A message of a batch that is not looked at any more, because an earlier one was refused.
-    fn unread(&self, element: Value<'_>) -> Decision {
-        let mut decision = Decision::new(self.policy.clone());
-        decision.refuse(Code::BatchNotAllowed, 0, NOT_RUN.to_owned());
-        if let Ok(message) = message::read(element) {
-            describe(&mut decision, &message);
-        }
-        decision
-    }
-
-    fn give_back(&self, part: &mut Decision) {
-        if let Some(reservation) = part.reservation.take() {
-            self.engine
-                .table
-                .release(reservation, Release::GiveBack, self.now);
-        }
-        if part.allowed {
-            part.allowed = false;
-            part.code = Code::BatchNotAllowed;
-            part.limits.clear();
-            part.message = NOT_RUN.into();
-        }
-    }
-
-    fn message(&mut self, value: Value<'_>, claims: Option<&Claims<'_>>, decision: &mut Decision) {
-        let message = match message::read(value) {
-            Ok(message) => message,
-            Err(reject) => {
-                let reason = reject.reason.to_owned();
-                decision.refuse(Code::MalformedRequest, reject.rpc_code, reason);
-                decision.era = reject.era;
-                decision.request_id = reject.id.map(SmallVec::from_slice);
-                return;
-            }
-        };
-        describe(decision, &message);
-        if let Some(Err(disagreement)) = claims.map(|claims| claims.check(&message)) {
-            let Disagreement { rpc_code, reason } = disagreement;
-            return decision.refuse(Code::HeaderMismatch, rpc_code, reason);
-        }
-        match self.decide(&message, decision) {
-            Ok(()) => decision.allow(),
-            Err(refused) => {
-                decision.refuse(refused.code, 0, refused.message);
-                decision.rule = refused.rule;
-                decision.limits = refused.limits;
-                decision.retry_after_ns = refused.retry_after_ns;
-            }
-        }
-    }
-
-    fn decide(
-        &mut self,
-        message: &Message<'_>,
-        decision: &mut Decision,
-    ) -> Result<(), Box<Refused>> {
-        let policy: &PolicySet = self.policy;
-        let all_shadow = self.engine.options.shadow;
-        let is_call = decision.is_tool_call();
-        let root = if matches!(
-            decision.method.as_deref(),
-            Some("tools/call" | "prompts/get")
-        ) {
-            message.arguments
-        } else {
-            message.params
-        };
-        let witness = self.witness.as_deref_mut().map(Rehearsal::as_witness);
-        let mut evaluation = Evaluation {
-            policy,
-            all_shadow,
-            shadow: Vec::new(),
-            witness,
-        };
-        let matched = if is_call {
-            let name = message
-                .target
-                .as_ref()
-                .map(|text| text.to_cow())
-                .unwrap_or_default();
-            evaluation.tool(&name, root)
-        } else {
-            evaluation.method(message, self.caller.revision(), root)
-        };
-        decision.shadow = evaluation.shadow;
-        let entries = matched?;
-        decision.label = label(&entries, is_call, policy);
-        let asking = Asking {
-            policy,
-            table: &self.engine.table,
-            keys: self.keys,
-            caller: self.caller,
-            root,
-            all_shadow,
-        };
-        let mut charges = Charges::default();
-        asking.collect(&entries, &mut decision.shadow, &mut charges)?;
-        if charges.charges.is_empty() {
-            return Ok(());
-        }
-        self.reserve(&charges, decision)
-    }
-
-    fn reserve(
-        &mut self,
-        charges: &Charges<'_>,
-        decision: &mut Decision,
-    ) -> Result<(), Box<Refused>> {
-        let table = &self.engine.table;
-        let mut readings: SmallVec<[Reading; 4]> = SmallVec::new();
-        let verdict = match self.witness.as_deref_mut() {
-            None => table.reserve(&charges.charges, self.now, &mut readings),
-            Some(witness) => {
-                readings.extend(
-                    charges
-                        .charges
-                        .iter()
-                        .map(|charge| table.peek(charge, self.now).unwrap_or_default()),
-                );
-                tell(witness, charges, &readings);
-                if readings.iter().any(|reading| reading.refused) {
-                    Verdict::Refused
-                } else {
-                    Verdict::Admitted(Reservation::default())
-                }
-            }
-        };
-        for ((places, charge), reading) in
-            charges.places.iter().zip(&charges.charges).zip(&readings)
-        {
-            if reading.shadow_refused {
-                let rules = places.full_shadows(charge, reading);
-                let code = Code::LimitExceeded;
-                decision
-                    .shadow
-                    .extend(rules.map(|rule| ShadowDenial { rule, code }));
-            }
-        }
-        match verdict {
-            Verdict::Admitted(reservation) => {
-                decision.reservation = Some(reservation);
-                for (_, _, report) in enforced(charges, &readings) {
-                    decision.limits.push(report);
-                }
-                decision.limits.sort_by_key(|report| report.remaining);
-                Ok(())
-            }
-            Verdict::Refused => Err(Box::new(refused(charges, &readings))),
-            Verdict::TableFull => Err(unavailable(
-                Code::TableFull,
-                "there is no room for another quota at present; try again later",
-            )),
-            Verdict::Contended => Err(unavailable(
-                Code::Contended,
-                "too many calls for one quota at the same moment; try again",
-            )),
-            Verdict::Unavailable => Err(unavailable(
-                Code::StateUnavailable,
-                "the limits cannot be counted at present; nothing is let through",
-            )),
-        }
-    }
-}
-
-fn tell(witness: &mut dyn Rehearsal, charges: &Charges<'_>, readings: &[Reading]) {
-    for (places, reading) in charges.places.iter().zip(readings) {
-        if let Some(place) = places.place() {
-            witness.limit(place, places.quota, reading);
-        }
-    }
-}
-
-/// What opens a session, and what the revision with arrays does not have and others look after by its id.
-fn not_in_an_array(method: &str) -> bool {
-    method == "initialize" || method.starts_with("tasks/")
-}
-
-/// Copies what the message says of itself into its decision.
-fn describe(decision: &mut Decision, message: &Message<'_>) {
-    decision.kind = match message.shape {
-        Shape::Request => Kind::Request,
-        Shape::Notification => Kind::Notification,
-        Shape::Response => Kind::Response,
-    };
-    decision.era = message.era;
-    decision.request_id = message.id.map(SmallVec::from_slice);
-    decision.method = message.method.as_ref().map(|text| {
-        let method = text.to_cow();
-        match message::canonical(&method) {
-            Some(known) => Cow::Borrowed(known),
-            None => Cow::Owned(method.into_owned()),
-        }
-    });
-    decision.target = message
-        .target
-        .as_ref()
-        .map(|text| text.to_cow().into_owned());
-    decision.progress_token = message.progress_token.map(SmallVec::from_slice);
-    decision.label = if decision.is_tool_call() {
-        counts::OTHER
-    } else {
-        counts::NO_TOOL
-    };
-}
-
-/// The row to count in: the entry that names the tool, not `all_tools`.
-fn label(entries: &Entries<'_>, is_call: bool, policy: &PolicySet) -> u32 {
-    let all_tools = policy.all_tools().map(|id| policy.entry(id).label);
-    let own = entries
-        .iter()
-        .map(|entry| entry.label)
-        .find(|label| Some(*label) != all_tools);
-    match (is_call, own) {
-        (true, Some(label)) => Grid::row(label),
-        (true, None) => counts::OTHER,
-        (false, _) => counts::NO_TOOL,
-    }
-}
-
-fn unavailable(code: Code, message: &str) -> Box<Refused> {
-    Box::new(Refused::new(code, message))
-}
-
-/// The enforced limits of a call: place, reading, and the report of it.
-fn enforced<'c, 'p>(
-    charges: &'c Charges<'p>,
-    readings: &'c [Reading],
-) -> impl Iterator<Item = (&'p LimitUse, &'c Reading, LimitReport)> {
-    charges
-        .places
-        .iter()
-        .zip(readings)
-        .filter_map(|(places, reading)| {
-            let place = places.enforced?;
-            let Reading {
-                remaining,
-                reset_ns,
-                ..
-            } = *reading;
-            Some((
-                place,
-                reading,
-                LimitReport {
-                    quota: places.id,
-                    max: place.max,
-                    remaining,
-                    reset_ns,
-                },
-            ))
-        })
-}
-
-/// The refusal: the first limit in the order of the policy speaks, and the wait is the longest of all, since
-/// the call is admitted only when every limit has room.
-fn refused(charges: &Charges<'_>, readings: &[Reading]) -> Refused {
-    let refusing = || enforced(charges, readings).filter(|(_, reading, _)| reading.refused);
-    let wait = refusing().try_fold(0_u64, |most, (_, reading, _)| {
-        Some(most.max(reading.wait_ns?))
-    });
-    let mut refusal = Refused::new(Code::LimitExceeded, "a limit has no room");
-    refusal.limits = refusing().map(|(_, _, report)| report).collect();
-    refusal.retry_after_ns = wait;
-    if let Some((place, reading, report)) = refusing().next() {
-        if let Some(places) = charges
-            .places
-            .iter()
-            .find(|places| places.id == report.quota)
-        {
-            refusal.rule = Some(place.pointer.clone());
-            refusal.message = limit_message(places.quota, place, &report, reading, wait);
-        }
-    }
-    refusal
-}
-
-fn limit_message(
-    quota: &Quota,
-    place: &LimitUse,
-    report: &LimitReport,
-    reading: &Reading,
-    wait: Option<u64>,
-) -> String {
-    let limit = report.limit(quota);
-    let what = match (&place.on_deny, quota.algorithm) {
-        (Some(text), _) => text.trim_end_matches('.').to_owned(),
-        (None, Algorithm::Concurrency) => {
-            format!("`{}` allows {limit} at the same time", quota.counter)
-        }
-        (None, _) => format!(
-            "`{}` allows {limit} per {}",
-            quota.counter, quota.window_text
-        ),
-    };
-    let when = match (wait, quota.algorithm) {
-        (Some(ns), _) => format!("try again in {}", seconds(ns)),
-        (None, Algorithm::Concurrency) => "try again when a running call has ended".to_owned(),
-        (None, _) if reading.wait_ns.is_none() => "this call alone costs more than that".to_owned(),
-        (None, _) => "try again later".to_owned(),
-    };
-    format!("{what}; {when}")
-}
-
-/// Nanoseconds as seconds for people, rounded up to a tenth.
-fn seconds(ns: u64) -> String {
-    let tenths = ns.div_ceil(Nanos::SECOND / 10);
-    format!("{}.{} s", tenths / 10, tenths % 10)
 }

@@ -23,6 +23,9 @@ pub const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 /// The member of `_meta` that such a message has to have as well.
 pub const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 
+/// The only revision in which a client may send an array (MCP 2025-03-26, "Batching").
+pub(crate) const BATCH_REVISION: &str = "2025-03-26";
+
 /// JSON-RPC's code for what is no message.
 pub const INVALID_REQUEST: i32 = -32600;
 
