@@ -25,7 +25,7 @@ build: $(DEPS) ## Build the extension without optimisation
 release: $(CORE) ## Build the extension as it is shipped
 
 format: $(DEPS) ## Format everything
-	@$(VENV)/ruff check --fix --quiet python tests && $(VENV)/ruff format --quiet python tests && cargo fmt
+	@$(VENV)/ruff check --fix --quiet python tests bench && $(VENV)/ruff format --quiet python tests bench && cargo fmt
 
 lint: $(DEPS) ## Check formats, lints and who imports whom
 	@.ci/lint

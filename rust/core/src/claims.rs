@@ -65,11 +65,10 @@ impl<'a> Claims<'a> {
                 claims.repeated = ONCE.get(at).copied();
             }
             seen |= 1 << at;
-            let value = value.trim_ascii();
             match at {
-                0 => claims.version = Some(value),
-                2 => claims.method = Some(value),
-                3 => claims.name = Some(value),
+                0 => claims.version = Some(value.trim_ascii()),
+                2 => claims.method = Some(value.trim_ascii()),
+                3 => claims.name = Some(value.trim_ascii()),
                 _ => {}
             }
         }

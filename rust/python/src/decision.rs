@@ -22,7 +22,8 @@ use crate::clock;
 /// What was decided of one message, and the reservation that goes with it.
 #[pyclass(frozen, module = "gateway._core")]
 pub struct Decision {
-    core: Core,
+    /// Boxed, since Python's own allocation moves its content a few times.
+    core: Box<Core>,
     reserved: Mutex<SmallVec<[Reservation; 1]>>,
     engine: Arc<Engine>,
 }
@@ -32,7 +33,7 @@ type Answer<'py> = (u16, Fields<'py>, Bound<'py, PyBytes>);
 
 impl Decision {
     /// Takes the reservations out of the core's decision, so that they are settled once.
-    pub fn new(mut core: Core, engine: Arc<Engine>) -> Self {
+    pub fn new(mut core: Box<Core>, engine: Arc<Engine>) -> Self {
         let mut reserved: SmallVec<[Reservation; 1]> = SmallVec::new();
         if let Some(reservation) = core.reservation.take() {
             reserved.push(reservation);
@@ -240,7 +241,7 @@ impl Decision {
             method,
             target,
             ..
-        } = &self.core;
+        } = &*self.core;
         let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
         format!(
             "<Decision {code} {} {}>",

@@ -62,8 +62,6 @@ impl Caller {
 #[pyclass(frozen, module = "gateway._core")]
 pub struct Engine(Arc<CoreEngine>);
 
-type Field<'a> = (&'a [u8], &'a [u8]);
-
 /// The claims of header fields. `held` keeps the tuples alive whose bytes they borrow.
 fn claims<'a, 'py>(
     headers: &Bound<'py, PySequence>,
@@ -72,11 +70,13 @@ fn claims<'a, 'py>(
     for field in headers.try_iter()? {
         held.push(field?);
     }
-    let mut fields: SmallVec<[Field<'a>; 24]> = SmallVec::new();
-    for field in held.iter() {
-        fields.push(field.extract()?);
-    }
-    Ok(Claims::read(fields.into_iter()))
+    let mut wrong = None;
+    let fields = held.iter().map_while(|field| {
+        let field = field.extract::<(&[u8], &[u8])>();
+        field.map_err(|error| wrong = Some(error)).ok()
+    });
+    let claims = Claims::read(fields);
+    wrong.map_or(Ok(claims), Err)
 }
 
 #[pymethods]
@@ -142,9 +142,10 @@ impl Engine {
         let claims = claims.transpose()?;
         let started = clock::boottime_ns();
         let now = now_ns.map_or_else(|| clock::at(started), Nanos);
-        let core = self
-            .0
-            .decide(&caller.0, body.as_bytes(), claims.as_ref(), now);
+        let core = Box::new(
+            self.0
+                .decide(&caller.0, body.as_bytes(), claims.as_ref(), now),
+        );
         let ended = clock::boottime_ns();
         self.0.counts().observe(ended.saturating_sub(started));
         Ok(Decision::new(core, self.0.clone()))
