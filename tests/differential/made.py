@@ -46,6 +46,7 @@ def values() -> st.SearchStrategy[str]:
         lambda inner: st.one_of(
             st.lists(inner, max_size=3).map(lambda found: f"[{','.join(found)}]"),
             inner.map(lambda found: f'{{"x":{found}}}'),
+            inner.map(lambda found: f'{{"x":1,"X":{found}}}'),
         ),
         max_leaves=4,
     )
@@ -63,8 +64,17 @@ def arguments() -> st.SearchStrategy[str]:
         "n": st.one_of(st.sampled_from(["1", "2", "0.5", "3.0"]), values()),
         "k": st.one_of(texts(), values()),
     }
-    return st.fixed_dictionaries({}, optional=members).map(
-        lambda found: "{" + ",".join(f'"{key}":{text}' for key, text in found.items()) + "}"
+    # What some servers take for one of them, the last of them for a `k`.
+    disguised = st.tuples(st.sampled_from(["X", "L", "N", "\u212a"]), values()).map(
+        lambda found: dict([found])
+    )
+    extra = st.integers(0, 7).flatmap(lambda n: disguised if n == 7 else st.just({}))
+    return st.tuples(st.fixed_dictionaries({}, optional=members), extra).map(
+        lambda found: (
+            "{"
+            + ",".join(f'"{key}":{text}' for key, text in {**found[0], **found[1]}.items())
+            + "}"
+        )
     )
 
 

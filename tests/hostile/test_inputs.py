@@ -69,6 +69,8 @@ INPUTS: dict[str, bytes] = {
     "5 no amount": params('{"name":"pay","arguments":{}}'),
     "5 an amount beyond the limit": paying("101"),
     "5 minus nothing": paying("-0"),
+    "5 an amount in other case": paying('1,"Amount":101'),
+    "5 an amount in other case alone": params('{"name":"pay","arguments":{"AMOUNT":1}}'),
     "10 a Cyrillic letter": named("d\u0435lete"),
     "10 a blank behind": named("delete "),
     "10 a no-break space": named("delete\u00a0"),

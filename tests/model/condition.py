@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from model.envelope import fold
 from model.reader import Number
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def step(value: Any, where: str | int) -> Any:
     """The member or element, ABSENT where there is none.
 
     Nothing is in null. Whether something is in a value of any other wrong type cannot be said: a
-    server may read a text that holds JSON.
+    server may read a text that holds JSON. Nor can be said which member is meant where there is one
+    that differs by case only: a server may ignore it.
     """
     if value is ABSENT or value is OPAQUE:
         return value
@@ -63,7 +65,10 @@ def step(value: Any, where: str | int) -> Any:
     if isinstance(where, int) and isinstance(value, list):
         return value[where] if where < len(value) else ABSENT
     if isinstance(where, str) and isinstance(value, dict):
-        return value.get(where[1:], ABSENT)
+        name = where[1:]
+        if any(key != name and fold(key) == fold(name) for key in value):
+            return OPAQUE
+        return value.get(name, ABSENT)
     return OPAQUE
 
 

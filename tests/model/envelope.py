@@ -116,9 +116,11 @@ def passes_unnamed(message: Message) -> bool:
 
 
 def fold(key: str) -> str:
-    """A key as the most forgiving readers see it: they fold ASCII case, and two look-alikes."""
-    folded = key.replace("\u017f", "s").replace("\u212a", "k")
-    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in folded)
+    """A key as the most forgiving readers see it: they lower its case, raise it, or do both."""
+    folded = key.replace("\u0130", "i")
+    for change in (str.lower, str.upper, str.lower):
+        folded = "".join(change(c) for c in folded)  # each by itself: a sigma may be a final one
+    return folded
 
 
 def refuse(reason: str, code: str = "malformed-request") -> Fault:

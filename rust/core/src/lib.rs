@@ -12,6 +12,7 @@
 #![deny(unsafe_code)]
 
 pub mod caller;
+mod caseless;
 pub mod charges;
 pub mod claims;
 pub mod counts;

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
+use crate::caseless::text_reads_as;
 use crate::json::{Bounds, Fault, Index, Kind, Value};
-use crate::message::reads_as;
 use crate::policy::PolicySet;
 
 /// Bounds on a server's message that must be filtered: wider than a client's, since schemas nest.
@@ -72,8 +72,8 @@ fn filter_one(policy: &PolicySet, message: Value<'_>, cuts: &mut Vec<Cut>) {
         return;
     }
     for (key, part) in message.members() {
-        let key = key.to_cow();
-        if part.kind() == Kind::Object && (reads_as(&key, "result") || reads_as(&key, "params")) {
+        let holds_lists = text_reads_as(key, "result") || text_reads_as(key, "params");
+        if part.kind() == Kind::Object && holds_lists {
             filter_part(policy, part, cuts);
         }
     }
@@ -82,7 +82,7 @@ fn filter_one(policy: &PolicySet, message: Value<'_>, cuts: &mut Vec<Cut>) {
 fn filter_part(policy: &PolicySet, part: Value<'_>, cuts: &mut Vec<Cut>) {
     let mut lists = part
         .members()
-        .filter(|(key, value)| value.kind() == Kind::Array && reads_as(&key.to_cow(), "tools"));
+        .filter(|(key, value)| value.kind() == Kind::Array && text_reads_as(*key, "tools"));
     let mut filtered = false;
     for (_, list) in lists.by_ref() {
         filtered = true;
@@ -139,7 +139,7 @@ fn filter_tools(policy: &PolicySet, list: Value<'_>, cuts: &mut Vec<Cut>) {
 fn is_hidden(policy: &PolicySet, tool: Value<'_>) -> bool {
     let mut names = tool
         .members()
-        .filter(|(key, _)| reads_as(&key.to_cow(), "name"));
+        .filter(|(key, _)| text_reads_as(*key, "name"));
     match (names.next(), names.next()) {
         (Some((key, name)), None) if key.eq_str("name") => name
             .text()

@@ -14,6 +14,7 @@ mod tests;
 
 use std::fmt;
 
+use crate::caseless::reads_as;
 use crate::json::{Kind, Text, Value};
 pub use methods::{canonical, known, passes_by_default, resembles_known};
 
@@ -362,22 +363,4 @@ fn proper_method(value: Value<'_>) -> Option<Text<'_>> {
 /// `key`, which is none of `known`, is one of them to a reader that ignores case.
 fn is_variant(key: &str, known: &[&str]) -> bool {
     known.iter().any(|known| reads_as(key, known))
-}
-
-/// Whether `key` is `known`, or is to a reader that ignores case.
-pub(crate) fn reads_as(key: &str, known: &str) -> bool {
-    if key.is_ascii() {
-        return key.eq_ignore_ascii_case(known);
-    }
-    key.chars().map(fold).eq(known.chars().map(fold))
-}
-
-/// A letter as readers that ignore case see it: they fold ASCII, and by Unicode's rules two letters besides
-/// into it, the long s and the kelvin sign.
-fn fold(c: char) -> char {
-    match c {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        _ => c.to_ascii_lowercase(),
-    }
 }

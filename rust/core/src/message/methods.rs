@@ -1,6 +1,7 @@
 //! Which methods a client may use in which revision.
 
-use super::{Era, fold};
+use super::Era;
+use crate::caseless::fold;
 
 /// Revisions, as bits. 2024-11-05 has the methods of 2025-03-26.
 const R2503: u8 = 1;
@@ -70,7 +71,7 @@ pub fn resembles_known(method: &str) -> bool {
     let letters = |text: &'_ str| -> String {
         text.chars()
             .filter(|c| c.is_alphanumeric())
-            .map(fold)
+            .flat_map(fold)
             .collect()
     };
     canonical(method).is_none() && {

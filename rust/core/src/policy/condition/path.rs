@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
+use crate::caseless::text_reads_as;
 use crate::json::{Kind, Value};
 
 /// A path from the arguments of a call to the values inside them.
@@ -47,8 +48,9 @@ pub enum Lookup<'a> {
     Absent,
     /// A value.
     Found(Value<'a>),
-    /// The path asks for the inside of a value that has none, such as a member of a text. A lenient server may
-    /// see more in it: some parse a text that holds JSON.
+    /// Servers may differ on it. The path asks for the inside of a value that has none, such as a member of a text,
+    /// and some servers parse a text that holds JSON; or for a member of an object that has one whose name
+    /// differs from it by case only, and some servers ignore case.
     Opaque,
 }
 
@@ -180,7 +182,10 @@ fn walk<'a>(
     let mut steps = steps.iter();
     while let Some(step) = steps.next() {
         let next = match (step, value.kind()) {
-            (Step::Member(name), Kind::Object) => value.get(name),
+            (Step::Member(name), Kind::Object) => match member(value, name) {
+                Ok(found) => found,
+                Err(Disguised) => return visit(Lookup::Opaque),
+            },
             (Step::Element(position), Kind::Array) => value.at(*position),
             (Step::Each, Kind::Array) if value.is_empty() => None,
             (Step::Each, Kind::Array) => {
@@ -198,4 +203,20 @@ fn walk<'a>(
         }
     }
     visit(Lookup::Found(value))
+}
+
+/// There is a member that is the one asked for to readers that ignore case.
+struct Disguised;
+
+/// The member of this name, if no other one could be taken for it, whether or not it is there itself.
+fn member<'a>(object: Value<'a>, name: &str) -> Result<Option<Value<'a>>, Disguised> {
+    let mut found = None;
+    for (key, value) in object.members() {
+        if key.eq_str(name) {
+            found = Some(value);
+        } else if text_reads_as(key, name) {
+            return Err(Disguised);
+        }
+    }
+    Ok(found)
 }
