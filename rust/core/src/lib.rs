@@ -5,7 +5,8 @@
 //! processes share and that outlives them. [`engine::Engine::decide`] puts them together: read, hold against
 //! the HTTP headers ([`claims`]), evaluate the rules ([`evaluate`]), collect the quotas ([`charges`]), reserve
 //! all of them or none, and describe the result ([`decision`]). [`denial`] words a refusal, [`listing`] takes
-//! hidden tools out of lists, [`counts`] counts, [`explain`] and [`usage`] are for people.
+//! hidden tools out of lists, [`counts`] counts, [`explain`] and [`usage`] are for people. [`http1`] is the way
+//! in and out of a connection whose messages are plain.
 //!
 //! There is no Python in this crate, no clock and no I/O beyond the mapped state file. Bad input is a value
 //! here, never a panic; a panic that happens all the same is a refusal.
@@ -23,6 +24,7 @@ pub mod denial;
 pub mod engine;
 pub mod evaluate;
 pub mod explain;
+pub mod http1;
 pub mod json;
 pub mod limit;
 pub mod listing;

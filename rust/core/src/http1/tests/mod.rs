@@ -1,0 +1,4 @@
+//! Tests of the HTTP/1.1 messages.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+mod chunked;
