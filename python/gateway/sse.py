@@ -92,6 +92,16 @@ class EventCutter:
         """Whether an event may be inserted into the stream here."""
         return not self._buffer and not self._oversized
 
+    def be_strict(self) -> None:
+        """Be lossy no longer.
+
+        Raises:
+            EventTooLong: the event that has begun is over `limit` already.
+        """
+        self._lossy = False
+        if self._oversized:
+            raise EventTooLong("an event is too long to be read")
+
     def feed(self, piece: bytes) -> list[Event]:
         """The events that this piece completes.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.denial import FAULT_CODES, WORDINGS, Answer, Refused, refuse
@@ -154,19 +155,18 @@ class HttpDoor:
             if decision.kind in ("request", "batch") and (code := self._unavailable()) is not None:
                 raise Refused(_fault(decision, code))
             replies = check_claims(exchange, decision, sessions)
-            keep, told = point.filter_for(caller), decision.limit_headers()
+            relay = Relay(
+                exchange,
+                sessions,
+                partial(point.filter_for, caller),
+                decision.limit_headers(),
+                visit.respond,
+                outlives=not exchange.modern,
+                bounds=self._bounds.relay,
+            )
         except BaseException:
             point.give_back(decision)
             raise
-        relay = Relay(
-            exchange,
-            sessions,
-            keep,
-            told,
-            visit.respond,
-            outlives=not exchange.modern,
-            bounds=self._bounds.relay,
-        )
         linger_s = 0.0 if exchange.modern else self._bounds.linger_s
         served = self._pass_on(visit, exchange, relay, linger_s)
         try:
@@ -204,7 +204,7 @@ class HttpDoor:
         relay = Relay(
             exchange,
             visit.service.sessions,
-            point.filter_for(caller),
+            partial(point.filter_for, caller),
             [],
             visit.respond,
             outlives=False,

@@ -2,12 +2,14 @@
 
 INVARIANT: a piece leaves when it comes, and its bytes are the server's, unless the policy hides
 something in it; every piece is taken from the server only when the client has taken the one before.
-An answer that cannot be passed on whole never ends as if it were.
+An answer that cannot be passed on whole never ends as if it were. What the policy comes to hide
+while a stream is open leaves on it no more.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -25,13 +27,14 @@ from gateway.downstream.answers import (
 from gateway.downstream.decoding import Decoder
 from gateway.downstream.headers import for_client
 from gateway.downstream.observer import Observer
-from gateway.listing import MAX_DOCUMENT_BYTES, Filter, filter_events
+from gateway.listing import MAX_DOCUMENT_BYTES, Filter, filter_event, filter_events
 from gateway.mcp import SESSION_ID, Exchange
 from gateway.sse import EventCutter, EventTooLong
 
 if TYPE_CHECKING:
     from gateway.asgi import Headers, Message, Send
     from gateway.sessions import Sessions
+    from gateway.sse import Event
 
 SHORT_BYTES = 64 * 1024
 """A JSON answer up to this long is read before it leaves, so that one that breaks off, or answers
@@ -69,7 +72,8 @@ class Relay:
     Args:
         exchange: what is being answered.
         sessions: where ids are remembered that the answer gives out.
-        keep: the filter of lists, or None where the policy hides nothing.
+        filters: gives the filter of lists that is in force, or None where nothing is hidden; asked
+            again for each piece, since a reload may come to hide something.
         extra: header fields of our own for the answer.
         send: the client's.
         outlives: whether the server's work goes on for a client that stopped reading.
@@ -79,7 +83,7 @@ class Relay:
         self,
         exchange: Exchange,
         sessions: Sessions,
-        keep: Filter | None,
+        filters: Callable[[], Filter | None],
         extra: Headers,
         send: Send,
         *,
@@ -92,7 +96,8 @@ class Relay:
         """Whether the client has the head of the answer."""
         self._exchange = exchange
         self._sessions = sessions
-        self._keep = keep
+        self._filters = filters
+        self._keep = filters()
         self._extra = extra
         self._send = send
         self._bounds = bounds
@@ -102,8 +107,11 @@ class Relay:
         self._held = bytearray()
         self._hold_bytes = bounds.document_bytes
         self._must_read = False
+        self._in_utf8 = True
         self._decoder: Decoder | None = None
-        self._cutter = EventCutter(lossy=keep is None)
+        self._cutter = EventCutter(lossy=self._keep is None)
+        self._begun = 0
+        """Bytes that the client has of the event that was passing when filtering began."""
         self._outlives = outlives
         self.discards = False
         """Whether nothing is sent any more."""
@@ -141,8 +149,9 @@ class Relay:
             body: the JSON-RPC answer.
         """
         answerable = self._manner is _Manner.EVENTS and not self._observer.answered
-        # Of a filtered stream only whole events have left, whatever is held.
-        between = self._keep is not None or self._cutter.between_events
+        # Of a filtered stream only whole events have left, whatever is held, once what was passing
+        # when filtering began has left too.
+        between = not self._begun and (self._keep is not None or self._cutter.between_events)
         if not self.started or not answerable or not between:
             return None
         return b"data: " + body + _BLANK
@@ -152,6 +161,8 @@ class Relay:
         head = read_head(self.status, message["headers"], self._exchange)
         if head.coding is not None:
             self._decoder = Decoder(head.coding)
+        self._in_utf8 = head.in_utf8
+        self._renew_filter()
         self._choose_manner(head)
         fields = [*for_client(head.headers), *self._session(head), *self._extra]
         plain = self._decoder is None and self._manner is _Manner.PLAIN
@@ -162,8 +173,8 @@ class Relay:
             await self._forward(b"", True)
 
     def _choose_manner(self, head: AnswerHead) -> None:
-        if self._keep is not None and not head.in_utf8:
-            raise invalid("an answer that is not in UTF-8 cannot be filtered")
+        if self._keep is not None:
+            self._check_charset()
         if head.kind is Kind.EVENTS:
             self._manner = _Manner.EVENTS
         elif self._keep is not None:
@@ -174,6 +185,31 @@ class Relay:
             self._must_read = self._observer.initializes
             if not self._observer.reads_documents:
                 self._hold_bytes = min(SHORT_BYTES, self._hold_bytes)
+
+    def _check_charset(self) -> None:
+        if not self._in_utf8:
+            raise invalid("an answer that is not in UTF-8 cannot be filtered")
+
+    def _renew_filter(self) -> None:
+        """Filter from here on if a reload has come to hide something.
+
+        A filter stays, since one that has nothing to hide changes nothing. A document that has
+        begun to leave goes on as it is: the client reads it whole or not at all.
+        """
+        if self._keep is not None or (keep := self._filters()) is None:
+            return
+        self._keep = keep
+        if self._manner is _Manner.WHOLE:
+            self._check_charset()
+            self._must_read = True
+            self._hold_bytes = self._bounds.document_bytes
+        elif self._manner is _Manner.EVENTS:
+            self._begun = len(self._cutter.pending)
+            self._check_charset()
+        try:
+            self._cutter.be_strict()
+        except EventTooLong as error:
+            raise invalid(str(error)) from error
 
     def _session(self, head: AnswerHead) -> Headers:
         """The session id that this answer may carry: the one it opens, or the one it belongs to.
@@ -192,6 +228,7 @@ class Relay:
         return [(SESSION_ID, head.session)]
 
     async def _piece(self, body: bytes, more: bool) -> None:
+        self._renew_filter()
         if self._manner is _Manner.WHOLE:
             await self._hold(body, more)
         elif self._manner is _Manner.EVENTS:
@@ -235,11 +272,20 @@ class Relay:
             for event in events:
                 if data := event.data:
                     self._observer.see(data)
-            return body if self._keep is None else filter_events(events, self._keep)
+            return body if self._keep is None else self._filter_events(events, self._keep)
         except EventTooLong as error:
             raise invalid(str(error)) from error
         except ValueError as error:
             raise invalid(f"an event cannot be filtered: {error}") from error
+
+    def _filter_events(self, events: list[Event], keep: Filter) -> bytes:
+        if not self._begun or not events:
+            return filter_events(events, keep)
+        passing, *later = events
+        if filter_event(passing, keep) is not passing:
+            raise invalid("an event of which the client has a part is now hidden")
+        begun, self._begun = self._begun, 0
+        return passing.raw[begun:] + filter_events(later, keep)
 
     async def _forward(self, body: bytes, more: bool) -> None:
         if self.discards:
