@@ -27,6 +27,10 @@ LISTEN = "subscriptions/listen"
 """Its stream lasts; a result in it says that it was ended on purpose, a bare end that it was
 lost."""
 
+TASKS_LIST = "tasks/list"
+"""Of 2025-11-25. A server may know its clients by the gateway's credentials only, and so list the
+tasks of all grants."""
+
 MAX_SESSION_ID_BYTES = 1024
 """Longer session ids are taken for a fault of the server that chose them."""
 

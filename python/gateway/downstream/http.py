@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,12 +24,14 @@ from gateway.downstream.visit import Bounds, Service, Visit
 from gateway.enforcement import PASSING
 from gateway.errors import GatewayError, UpstreamError
 from gateway.identity import Callers, Identity
+from gateway.listing import filter_tasks
 from gateway.mcp import (
     EXTENSION,
     LAST_EVENT_ID,
     LISTEN,
     PROTOCOL_VERSION,
     SESSION_ID,
+    TASKS_LIST,
     Exchange,
     is_modern,
 )
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from gateway._core import Caller, Decision
     from gateway.asgi import Headers, Message, Receive, Scope, Send
     from gateway.enforcement import EnforcementPoint
+    from gateway.listing import Filter
     from gateway.settings import Settings
 
 _log = logging.getLogger("interlock.http")
@@ -158,7 +161,7 @@ class HttpDoor:
             relay = Relay(
                 exchange,
                 sessions,
-                partial(point.filter_for, caller),
+                _filters(visit, point, caller, decision),
                 decision.limit_headers(),
                 visit.respond,
                 outlives=not exchange.modern,
@@ -204,7 +207,7 @@ class HttpDoor:
         relay = Relay(
             exchange,
             visit.service.sessions,
-            partial(point.filter_for, caller),
+            _filters(visit, point, caller, None),
             [],
             visit.respond,
             outlives=False,
@@ -290,6 +293,24 @@ class HttpDoor:
     def _end_session_if_gone(self, visit: Visit, exchange: Exchange, relay: Relay) -> None:
         if relay.status == 404 and exchange.session is not None:
             visit.service.sessions.close(exchange.session, visit.grant)
+
+
+def _filters(
+    visit: Visit, point: EnforcementPoint, caller: Caller, decision: Decision | None
+) -> Callable[[], Filter | None]:
+    """What gives the filter in force for the answer to a message, or to a request without one."""
+    hidden = partial(point.filter_for, caller)
+    # A stream that is resumed may bring any answer once more.
+    resumed = decision is None and LAST_EVENT_ID in visit.fields
+    if not resumed and (decision is None or decision.method != TASKS_LIST):
+        return hidden
+    owns = partial(visit.service.sessions.owns_task, grant=visit.grant)
+
+    def keep(document: bytes) -> bytes:
+        document, keep_tools = filter_tasks(document, owns), hidden()
+        return document if keep_tools is None else keep_tools(document)
+
+    return lambda: keep
 
 
 def _fault(decision: Decision | None, code: str) -> Answer:
