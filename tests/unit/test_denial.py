@@ -9,6 +9,7 @@ import pytest
 
 from gateway.denial import FAULT_CODES, WORDINGS, refuse, unknown_task
 from gateway.errors import UpstreamReason
+from support.door import Rig, message, modern, modern_headers, run
 
 
 @pytest.mark.parametrize("code", sorted(WORDINGS))
@@ -38,3 +39,14 @@ def test_an_unknown_task_keeps_the_id_as_it_was_spelt() -> None:
     status, _, body = unknown_task(b'"\\u0061"')
     assert status == 200
     assert body.startswith(b'{"jsonrpc":"2.0","id":"\\u0061","error":{"code":-32602,')
+
+
+def test_a_refusal_by_no_rule_names_none() -> None:
+    async def main() -> None:
+        asked = message("Tools/Call")
+        for body, headers in ((asked, []), (modern(asked), modern_headers("Tools/Call"))):
+            reply = await Rig().client.post(body, headers)
+            assert reply.code == "method-unknown"
+            assert set(reply.json["error"]["data"]) == {"code", "message", "policy"}
+
+    run(main())
