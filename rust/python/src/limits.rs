@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use gateway_core::decimal::Decimal;
-use gateway_core::limit::{Algorithm, LimitTable as Core, QuotaKey, Window};
+use gateway_core::limit::{Algorithm, LimitTable as Core, Window};
 
 use crate::clock;
 use crate::errors::open_error;
@@ -19,25 +19,6 @@ const IDLE_NS: u64 = 24 * 3600 * 1_000_000_000;
 /// Counts of every limit: atomics in a mapped file, shared by worker processes, outliving policies.
 #[pyclass(frozen, module = "gateway._core")]
 pub struct LimitTable(pub Arc<Core>);
-
-impl LimitTable {
-    fn id(&self, kind: &str, server: &str, id: &str) -> QuotaKey {
-        self.0.key(&[
-            b"binding",
-            kind.as_bytes(),
-            server.as_bytes(),
-            id.as_bytes(),
-        ])
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "64 of the 128 bits name the owner"
-    )]
-    fn owner(&self, grant: &str) -> u64 {
-        self.0.key(&[b"owner", grant.as_bytes()]).0 as u64
-    }
-}
 
 /// How a count is kept, for people.
 fn words(algorithm: Algorithm) -> String {
@@ -107,9 +88,10 @@ impl LimitTable {
         payload: u64,
         now_ns: Option<u64>,
     ) -> bool {
-        let key = self.id(kind, server, id);
+        let key = self.0.binding_key(kind, server, id);
+        let owner = self.0.owner_word(grant);
         self.0
-            .bind(key, self.owner(grant), payload, clock::now(now_ns), IDLE_NS)
+            .bind(key, owner, payload, clock::now(now_ns), IDLE_NS)
             .is_ok()
     }
 
@@ -122,14 +104,13 @@ impl LimitTable {
         grant: &str,
         now_ns: Option<u64>,
     ) -> Option<u64> {
-        let binding = self
-            .0
-            .owner(self.id(kind, server, id), clock::now(now_ns))?;
-        (binding.owner == self.owner(grant)).then_some(binding.payload)
+        let key = self.0.binding_key(kind, server, id);
+        let binding = self.0.owner(key, clock::now(now_ns))?;
+        (binding.owner == self.0.owner_word(grant)).then_some(binding.payload)
     }
 
     fn unbind(&self, kind: &str, server: &str, id: &str) {
-        self.0.unbind(self.id(kind, server, id));
+        self.0.unbind(self.0.binding_key(kind, server, id));
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -7,8 +7,73 @@
 
 mod asked;
 pub mod chunked;
+mod field;
+mod forward;
+mod gate;
+mod intake;
+mod request;
+mod serve;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 pub use asked::Asked;
+pub use gate::{Gate, GateOptions, Route};
+pub use intake::{Intake, Phase};
+
+use crate::caller::Caller;
+use crate::decision::Decision;
+
+/// What became of the bytes so far.
+#[derive(Debug)]
+pub enum Received {
+    /// No message is whole yet; what there is is kept.
+    More,
+    /// A refusal: the whole answer. The connection goes on.
+    Answer(Vec<u8>),
+    /// An allowed message, and what to send to the server.
+    Forward(Forward),
+    /// A request that is the application's to serve. The connection goes on, unless the request ends it.
+    HandOver(Box<HandedOver>),
+    /// What came is not plain HTTP/1.1: [`Intake::take_raw`] has the bytes, and all that follow belong to the
+    /// same other parser.
+    TakeOver,
+    /// Something in here failed: the whole answer, after which the connection is to be closed.
+    Failed(Vec<u8>),
+}
+
+/// An allowed message on its way to the server.
+#[derive(Debug)]
+pub struct Forward {
+    /// The route's.
+    pub tag: usize,
+    /// Head and body.
+    pub bytes: Vec<u8>,
+    /// What has to be known to judge the answer.
+    pub asked: Asked,
+    /// The decision with its reservation, which has to be settled.
+    pub decision: Box<Decision>,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+}
+
+/// A whole request for the application.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// As it came.
+    pub method: Vec<u8>,
+    /// As it came; begins with a slash.
+    pub target: Vec<u8>,
+    /// In the order they came, with lower-case names.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Without its coding.
+    pub body: Vec<u8>,
+    /// The decision, if the message was decided: allowed, with its reservation, which has to be settled.
+    pub decision: Option<Box<Decision>>,
+    /// Who asks, if the message was decided.
+    pub caller: Option<Arc<Caller>>,
+    /// The route's, if the message was decided.
+    pub tag: Option<usize>,
+}

@@ -44,6 +44,27 @@ impl LimitTable {
             Some(value) => self.key(&[&pair, value]),
         }
     }
+
+    /// The key of a binding: what `kind` of thing (`session`, `task`, `reply`) of which server has this id.
+    #[must_use]
+    pub fn binding_key(&self, kind: &str, server: &str, id: &str) -> QuotaKey {
+        self.key(&[
+            b"binding",
+            kind.as_bytes(),
+            server.as_bytes(),
+            id.as_bytes(),
+        ])
+    }
+
+    /// The word by which a binding remembers the grant that owns it.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "64 of the 128 bits name the owner"
+    )]
+    pub fn owner_word(&self, grant: &str) -> u64 {
+        self.key(&[b"owner", grant.as_bytes()]).0 as u64
+    }
 }
 
 /// A key as a slot holds it.

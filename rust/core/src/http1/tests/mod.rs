@@ -1,4 +1,10 @@
 //! Tests of the HTTP/1.1 messages.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on may panic"
+)]
 
 mod chunked;
+mod intake;
+mod support;

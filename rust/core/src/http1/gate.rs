@@ -1,0 +1,167 @@
+//! What every connection of one listener goes by: its servers, its names, its bounds.
+//!
+//! INVARIANT: [`Gate::admits`] takes a strict part of what the application's admission takes. It refuses
+//! nothing: what it does not take is handed over, and refused there in words.
+
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+use rustc_hash::FxHashMap;
+
+use super::field::{Field, Name};
+use super::request::Head;
+use crate::decision::{Decision, Kind};
+use crate::engine::Engine;
+
+/// What a listener says of itself once.
+#[derive(Clone, Debug, Default)]
+pub struct GateOptions {
+    /// Most bytes of a request's head.
+    pub max_head_bytes: usize,
+    /// Most bytes of a request's body.
+    pub max_body_bytes: usize,
+    /// The values of Host that are the listener's own, compared byte for byte.
+    pub hosts: Vec<Vec<u8>>,
+}
+
+/// One server as it is reached through this listener.
+pub struct Route {
+    /// Decides for the grant on the server.
+    pub engine: Arc<Engine>,
+    /// Who everybody is that comes this way.
+    pub grant: String,
+    /// The server's name.
+    pub server: String,
+    /// What each request to the server begins with: request line and fields, each line with its CRLF.
+    pub head: Vec<u8>,
+    /// Names of the fields in `head`, in lower case: a client's field of this name stays behind.
+    pub own_names: Vec<Vec<u8>>,
+    /// Whatever tells the caller which route it was.
+    pub tag: usize,
+}
+
+/// What every connection of one listener goes by.
+pub struct Gate {
+    pub(super) max_head_bytes: usize,
+    pub(super) max_body_bytes: usize,
+    hosts: Vec<Vec<u8>>,
+    routes: FxHashMap<Vec<u8>, Route>,
+    task: Finder<'static>,
+}
+
+impl Gate {
+    /// A gate without routes.
+    #[must_use]
+    pub fn new(options: GateOptions) -> Self {
+        Self {
+            max_head_bytes: options.max_head_bytes,
+            max_body_bytes: options.max_body_bytes,
+            hosts: options.hosts,
+            routes: FxHashMap::default(),
+            task: Finder::new(b"task"),
+        }
+    }
+
+    /// Serves the target `path`, compared byte for byte, through this route.
+    pub fn add_route(&mut self, path: Vec<u8>, route: Route) {
+        self.routes.insert(path, route);
+    }
+
+    /// The route of a message that is decided here.
+    pub(super) fn admits(&self, head: &Head<'_>) -> Option<&Route> {
+        const JUDGED_ELSEWHERE: u32 =
+            Name::Origin.bit() | Name::ContentEncoding.bit() | Name::LastEventId.bit();
+        const SINGLE: u32 = Name::Accept.bit()
+            | Name::Authorization.bit()
+            | Name::ContentType.bit()
+            | Name::Session.bit()
+            | Name::Version.bit()
+            | Name::Method.bit()
+            | Name::Subject.bit()
+            | Name::Mcp.bit();
+        let framed = Name::ContentLength.bit() | Name::TransferEncoding.bit();
+        let stays = |value: &[u8]| !value.eq_ignore_ascii_case(b"close");
+        let host = head.value(Name::Host)?;
+        let admitted = head.method == b"POST"
+            && head.has_any(framed)
+            && !head.has_any(JUDGED_ELSEWHERE)
+            && !head.repeats_any(SINGLE)
+            && head.value(Name::Connection).is_none_or(stays)
+            && head.value(Name::ContentType).is_some_and(is_json)
+            && head.value(Name::Accept).is_none_or(accepts)
+            && self.hosts.iter().any(|own| own == host);
+        if admitted {
+            self.routes.get(head.target)
+        } else {
+            None
+        }
+    }
+
+    /// Whether an allowed message asks nothing of the gateway but to be passed on: it opens no session, makes
+    /// no task and names none, answers nothing and is not several.
+    pub(super) fn is_simple(&self, decision: &Decision, body: &[u8]) -> bool {
+        let asks_more = match decision.method.as_deref().unwrap_or_default() {
+            "tools/call" => self.may_make_task(body),
+            "" | "initialize" | "subscriptions/listen" => true,
+            method => method.starts_with("tasks/"),
+        };
+        matches!(decision.kind, Kind::Request | Kind::Notification) && !asks_more
+    }
+
+    /// Whether a call could be answered with a task: `"task"` or `/tasks` is in it.
+    fn may_make_task(&self, body: &[u8]) -> bool {
+        self.task.find_iter(body).any(|at| {
+            let before = at.checked_sub(1).and_then(|before| body.get(before));
+            matches!(
+                (before, body.get(at + 4)),
+                (Some(b'"'), Some(b'"')) | (Some(b'/'), Some(b's'))
+            )
+        })
+    }
+}
+
+impl Route {
+    /// Whether the server may see this field of a client's.
+    pub(super) fn passes(&self, field: &Field<'_>, with_session: bool) -> bool {
+        let listed = match field.name {
+            Name::Session => with_session,
+            Name::Accept
+            | Name::Baggage
+            | Name::ContentType
+            | Name::Mcp
+            | Name::Subject
+            | Name::Method
+            | Name::TraceParent
+            | Name::TraceState
+            | Name::UserAgent
+            | Name::Version => true,
+            _ => false,
+        };
+        let mut own = self.own_names.iter();
+        listed && !own.any(|own| own.eq_ignore_ascii_case(field.spelt))
+    }
+}
+
+/// Whether this Content-Type says JSON in UTF-8, and nothing besides.
+fn is_json(value: &[u8]) -> bool {
+    const JSON: &[u8] = b"application/json";
+    let Some((kind, parameter)) = value.split_at_checked(JSON.len()) else {
+        return false;
+    };
+    let charset = |text: &[u8]| text.eq_ignore_ascii_case(b"charset=utf-8");
+    kind.eq_ignore_ascii_case(JSON)
+        && (parameter.is_empty()
+            || parameter
+                .strip_prefix(b";")
+                .is_some_and(|rest| charset(rest.strip_prefix(b" ").unwrap_or(rest))))
+}
+
+/// Whether this Accept takes JSON or event streams, as far as that can be said at a glance.
+fn accepts(value: &[u8]) -> bool {
+    let is_ours = |range: &[u8]| {
+        [&b"application/json"[..], b"text/event-stream", b"*/*"]
+            .iter()
+            .any(|ours| range.trim_ascii().eq_ignore_ascii_case(ours))
+    };
+    !value.contains(&b';') && value.split(|byte| *byte == b',').any(is_ours)
+}

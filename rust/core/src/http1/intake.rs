@@ -1,0 +1,251 @@
+//! One connection's way in: bytes as they come, messages as they are whole.
+//!
+//! INVARIANT: however the bytes are cut, the same becomes of them; each byte is looked at a bounded number of
+//! times; and what was not made into a message is still there to be given back.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::Received;
+use super::chunked::Chunked;
+use super::gate::Gate;
+use super::request::{Framing, Head, NotPlain, Search};
+use super::serve::{Sender, serve};
+use crate::time::Nanos;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A request: nothing of one is there.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The rest of a body.
+    Body {
+        /// Bytes of it that are there.
+        received: usize,
+    },
+}
+
+/// What is known of the message that `kept` begins with.
+#[derive(Debug)]
+enum Known {
+    /// How far the search for the end of its head went.
+    Head(Search),
+    /// Its head has so many bytes, and all of it so many.
+    Length { head: usize, whole: usize },
+    /// So many bytes of its head and its body were read.
+    Chunked {
+        read: usize,
+        coding: Chunked,
+        body: Vec<u8>,
+    },
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self::Head(Search::default())
+    }
+}
+
+/// One connection's way in. Every call has to name the same gate.
+#[derive(Debug, Default)]
+pub struct Intake {
+    kept: Vec<u8>,
+    /// Where in `kept` the message begins that is not served yet.
+    start: usize,
+    known: Known,
+    last: Option<Sender>,
+}
+
+/// Capacity that is kept for the next message.
+const SPARE_BYTES: usize = 16 << 10;
+
+/// Bytes of a chunked body for each byte of the bound on its content: the shortest chunks need six, and no more
+/// can be had by zeros in front of a size.
+const CODING_FACTOR: usize = 8;
+
+const FAILED: &[u8] = b"HTTP/1.1 500 \r\ncontent-type: application/json\r\nconnection: close\r\n\
+    content-length: 136\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\
+    \"message\":\"the gateway failed to serve the request\",\"data\":{\"code\":\"internal-error\"}}}";
+
+impl Intake {
+    /// Takes what came, which may be nothing: then a message that is kept already may be served. Says what
+    /// becomes of the first message that is not served yet; what is behind it is kept.
+    ///
+    /// # Arguments
+    ///
+    /// `clock` is asked before and after a decision, and not at all where none is made.
+    pub fn receive(&mut self, gate: &Gate, data: &[u8], clock: &dyn Fn() -> Nanos) -> Received {
+        let taken = catch_unwind(AssertUnwindSafe(|| self.take(gate, data, clock)));
+        taken.unwrap_or_else(|_| {
+            *self = Self::default();
+            Received::Failed(FAILED.to_vec())
+        })
+    }
+
+    /// Whether nothing is kept: no part of a message, and none behind the last.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.kept.len()
+    }
+
+    /// What is waited for. Of messages that are kept because others are served first, this says nothing.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match &self.known {
+            _ if self.is_empty() => Phase::Idle,
+            Known::Head(_) => Phase::Head,
+            Known::Length { head, .. } => Phase::Body {
+                received: (self.kept.len() - self.start).saturating_sub(*head),
+            },
+            Known::Chunked { body, .. } => Phase::Body {
+                received: body.len(),
+            },
+        }
+    }
+
+    /// All bytes that were not made into a message, as they came. Nothing is kept after this.
+    #[must_use]
+    pub fn take_raw(&mut self) -> Vec<u8> {
+        let mut raw = mem::take(self).kept;
+        raw.drain(..self.start);
+        raw
+    }
+
+    fn take(&mut self, gate: &Gate, data: &[u8], clock: &dyn Fn() -> Nanos) -> Received {
+        if self.is_empty() {
+            if let Some((received, used)) = self.serve_in_place(gate, data, clock) {
+                self.keep(data.get(used..).unwrap_or_default());
+                return received;
+            }
+        }
+        self.keep(data);
+        let kept = mem::take(&mut self.kept);
+        let bytes = kept.get(self.start..).unwrap_or_default();
+        let served = self.serve_kept(gate, bytes, clock);
+        self.kept = kept;
+        match served {
+            Ok(Some((received, used))) => {
+                self.start += used;
+                self.known = Known::default();
+                self.keep(&[]);
+                received
+            }
+            Ok(None) => Received::More,
+            Err(NotPlain) => Received::TakeOver,
+        }
+    }
+
+    /// Serves the message that `data` begins with, if it is all there and its body is not coded; also returns
+    /// its length.
+    fn serve_in_place(
+        &mut self,
+        gate: &Gate,
+        data: &[u8],
+        clock: &dyn Fn() -> Nanos,
+    ) -> Option<(Received, usize)> {
+        let head = Head::read(data).ok()?;
+        let Known::Length {
+            head: length,
+            whole,
+        } = framed(gate, &head).ok()?
+        else {
+            return None;
+        };
+        let body = data.get(length..whole)?;
+        Some((serve(gate, &mut self.last, &head, body, clock), whole))
+    }
+
+    /// Serves the message that `bytes` begins with, once it is all there; also returns its length.
+    fn serve_kept(
+        &mut self,
+        gate: &Gate,
+        bytes: &[u8],
+        clock: &dyn Fn() -> Nanos,
+    ) -> Result<Option<(Received, usize)>, NotPlain> {
+        if let Known::Head(search) = &mut self.known {
+            if !search.finds_end(bytes, gate.max_head_bytes)? {
+                return Ok(None);
+            }
+            self.known = framed(gate, &Head::read(bytes)?)?;
+        }
+        let coded;
+        let (body, used) = match &mut self.known {
+            Known::Length { head, whole } => match bytes.get(*head..*whole) {
+                Some(body) => (body, *whole),
+                None => return Ok(None),
+            },
+            Known::Chunked { read, coding, body } => {
+                let new = bytes.get(*read..).unwrap_or_default();
+                let (used, done) = coding.feed(new, body).map_err(|_| NotPlain)?;
+                *read += used;
+                let announced = (body.len() as u64).saturating_add(coding.left());
+                let most = gate.max_body_bytes;
+                if announced > most as u64 || *read > coded_bytes(gate) {
+                    return Err(NotPlain);
+                }
+                if !done {
+                    return Ok(None);
+                }
+                coded = mem::take(body);
+                (coded.as_slice(), *read)
+            }
+            Known::Head(_) => return Ok(None),
+        };
+        let head = Head::read(bytes)?;
+        let received = serve(gate, &mut self.last, &head, body, clock);
+        Ok(Some((received, used)))
+    }
+
+    /// Keeps `data` behind what is kept, and lets go of what was served.
+    fn keep(&mut self, data: &[u8]) {
+        if self.is_empty() {
+            self.kept.clear();
+            self.kept.shrink_to(SPARE_BYTES);
+            self.start = 0;
+        }
+        if !data.is_empty() {
+            self.kept.drain(..self.start);
+            self.start = 0;
+            self.kept.extend_from_slice(data);
+        }
+    }
+}
+
+/// Where a message ends, as far as its head says, if that is within the bounds.
+fn framed(gate: &Gate, head: &Head<'_>) -> Result<Known, NotPlain> {
+    // Only POST has a body that means something; readers differ on others'.
+    let most = if head.method == b"POST" {
+        gate.max_body_bytes
+    } else {
+        0
+    };
+    if head.length > gate.max_head_bytes {
+        return Err(NotPlain);
+    }
+    match head.framing {
+        Framing::Length(length) => {
+            let length = usize::try_from(length)
+                .ok()
+                .filter(|length| *length <= most);
+            let whole = length.and_then(|length| head.length.checked_add(length));
+            Ok(Known::Length {
+                head: head.length,
+                whole: whole.ok_or(NotPlain)?,
+            })
+        }
+        Framing::Chunked if most > 0 => Ok(Known::Chunked {
+            read: head.length,
+            coding: Chunked::default(),
+            body: Vec::new(),
+        }),
+        Framing::Chunked => Err(NotPlain),
+    }
+}
+
+/// Most bytes of a message whose body is chunked.
+fn coded_bytes(gate: &Gate) -> usize {
+    let body = gate.max_body_bytes.saturating_mul(CODING_FACTOR);
+    body.saturating_add(gate.max_head_bytes)
+}

@@ -1,0 +1,172 @@
+//! One whole message: who sends it, what is decided of it, where it goes.
+//!
+//! INVARIANT: only an allowed decision becomes bytes for a server, once; what is not decided here is handed
+//! over without one.
+
+use std::sync::Arc;
+
+use super::asked::Asked;
+use super::field::Name;
+use super::forward;
+use super::gate::{Gate, Route};
+use super::request::Head;
+use super::{Forward, HandedOver, Received};
+use crate::caller::Caller;
+use crate::claims::Claims;
+use crate::decision::{Decision, Kind};
+use crate::denial;
+use crate::limit::QuotaKey;
+use crate::time::Nanos;
+
+/// The sender of the last message, so that the next one need not be looked up anew.
+#[derive(Debug)]
+pub(super) struct Sender {
+    tag: usize,
+    caller: Arc<Caller>,
+    revision: u64,
+    session: Option<Place>,
+}
+
+/// Where the limit table remembers who owns a session, and what it says if this is the grant.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    key: QuotaKey,
+    owner: u64,
+}
+
+impl Place {
+    fn of(route: &Route, session: &str) -> Self {
+        let table = route.engine.table();
+        Self {
+            key: table.binding_key("session", &route.server, session),
+            owner: table.owner_word(&route.grant),
+        }
+    }
+}
+
+/// Decides what is to be decided, and says what becomes of the message.
+///
+/// # Arguments
+///
+/// `last` is the connection's memory of its last sender, `clock` says what time it is.
+pub(super) fn serve(
+    gate: &Gate,
+    last: &mut Option<Sender>,
+    head: &Head<'_>,
+    body: &[u8],
+    clock: &dyn Fn() -> Nanos,
+) -> Received {
+    let undecided = || hand_over(head, body, None);
+    let Some(route) = gate.admits(head) else {
+        return undecided();
+    };
+    let claims = Claims {
+        version: head.value(Name::Version),
+        method: head.value(Name::Method),
+        name: head.value(Name::Subject),
+        repeated: None,
+    };
+    let modern = claims.modern();
+    // A stateless revision has no sessions, whatever its clients say.
+    let session = head.value(Name::Session).filter(|_| !modern);
+    let now = clock();
+    let Some(caller) = sender(route, last, session, now) else {
+        return undecided();
+    };
+    let decision = Box::new(route.engine.decide(&caller, body, Some(&claims), now));
+    route.engine.counts().observe(clock().since(now));
+    if !decision.allowed {
+        let protocol = route.engine.options().protocol_denials;
+        return Received::Answer(forward::answer(&denial::answer(&decision, protocol)));
+    }
+    if !gate.is_simple(&decision, body) {
+        return hand_over(head, body, Some((route.tag, caller, decision)));
+    }
+    let is_request = decision.kind == Kind::Request;
+    Received::Forward(Forward {
+        tag: route.tag,
+        bytes: forward::request(route, head, session.is_some(), body),
+        asked: Asked {
+            id: decision.request_id.clone().filter(|_| is_request),
+            legacy: !modern,
+            session: session.map(Into::into),
+            told: forward::limits(&decision),
+        },
+        decision,
+        caller,
+    })
+}
+
+/// Who sends a message of this session, if it names one; `None` if the grant has no such session.
+fn sender(
+    route: &Route,
+    last: &mut Option<Sender>,
+    session: Option<&[u8]>,
+    now: Nanos,
+) -> Option<Arc<Caller>> {
+    let known = last.as_ref().filter(|last| {
+        last.tag == route.tag && last.caller.session().map(str::as_bytes) == session
+    });
+    let name = session.map(std::str::from_utf8).transpose().ok()?;
+    let place = match known {
+        Some(known) => known.session,
+        None => name.map(|name| Place::of(route, name)),
+    };
+    let revision = match place {
+        Some(Place { key, owner }) => {
+            let binding = route.engine.table().owner(key, now)?;
+            if binding.owner != owner {
+                return None;
+            }
+            binding.payload
+        }
+        None => 0,
+    };
+    if let Some(known) = known.filter(|known| known.revision == revision) {
+        return Some(known.caller.clone());
+    }
+    let caller = Arc::new(Caller::new(
+        route.grant.clone(),
+        route.server.clone(),
+        name.map(str::to_owned),
+        revision_name(revision),
+    ));
+    *last = Some(Sender {
+        tag: route.tag,
+        caller: caller.clone(),
+        revision,
+        session: place,
+    });
+    Some(caller)
+}
+
+/// A revision from the number that a table holds (20250326 is `2025-03-26`); `None` for 0, which says that it
+/// is not known.
+fn revision_name(number: u64) -> Option<String> {
+    let (year, month, day) = (number / 10_000, number / 100 % 100, number % 100);
+    (number > 0).then(|| format!("{year:04}-{month:02}-{day:02}"))
+}
+
+fn hand_over(
+    head: &Head<'_>,
+    body: &[u8],
+    decided: Option<(usize, Arc<Caller>, Box<Decision>)>,
+) -> Received {
+    let fields = head.fields.iter();
+    let headers = fields
+        .map(|field| (field.lower().collect(), field.value.to_vec()))
+        .collect();
+    let (tag, caller, decision) = match decided {
+        Some((tag, caller, decision)) => (Some(tag), Some(caller), Some(decision)),
+        None => (None, None, None),
+    };
+    Received::HandOver(Box::new(HandedOver {
+        method: head.method.to_vec(),
+        target: head.target.to_vec(),
+        headers,
+        body: body.to_vec(),
+        decision,
+        caller,
+        tag,
+    }))
+}
