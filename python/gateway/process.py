@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gateway import eventloop
 from gateway._core import Engine, LimitTable
 from gateway.app import Gateway
 from gateway.downstream.stdio import wrap
@@ -67,7 +68,7 @@ def run(settings: Settings) -> int:
         UpstreamError: a server that is needed at start is not.
     """
     log_to_stderr()
-    return asyncio.run(_run(settings))
+    return eventloop.run(_run(settings))
 
 
 async def _run(settings: Settings) -> int:

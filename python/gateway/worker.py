@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from gateway import eventloop
 from gateway._core import LimitTable
 from gateway.app import Gateway
 from gateway.errors import StartError
@@ -46,7 +47,7 @@ def main(control_fd: int) -> int:
     order: Order = pickle.load(sys.stdin.buffer)
     log_to_stderr()
     try:
-        asyncio.run(_work(order, socket.socket(fileno=control_fd)))
+        eventloop.run(_work(order, socket.socket(fileno=control_fd)))
     except StartError as error:
         logging.getLogger("interlock.worker").error("%s", error)
         return 69

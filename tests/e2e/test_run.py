@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
@@ -35,6 +36,18 @@ def test_it_serves_once_it_says_so_and_ends_with_0(policy: Path) -> None:
         assert it.call("shut") == "default-deny"
         assert [call["params"]["name"] for call in server.calls] == ["open"]
         assert it.get("/policies").json[0]["source"] == str(policy)
+        assert it.stop() == 0
+
+
+def test_it_serves_on_asyncios_loop_where_there_is_no_other(policy: Path, tmp_path: Path) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ImportError('not here')")
+    env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    with (
+        upstream() as server,
+        sidecar("--policy", str(policy), "--upstream", server.url, env=env) as it,
+    ):
+        assert it.get("/version").json["loop"] == "asyncio"
+        assert it.call("open") == "allowed"
         assert it.stop() == 0
 
 

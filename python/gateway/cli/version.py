@@ -15,7 +15,13 @@ def command(verbose: bool) -> None:
     if verbose:
         import platform
 
-        details = {"python": platform.python_version(), "system": platform.platform()}
+        from gateway import eventloop
+
+        details = {
+            "python": platform.python_version(),
+            "loop": eventloop.name(),
+            "system": platform.platform(),
+        }
         for name, value in {**build_info(), **details}.items():
             if name != "version":
                 click.echo(f"{name} {value}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import orjson
 
+from gateway import eventloop
 from gateway._core import build_info
 from gateway.operate.metrics import CONTENT_TYPE, render
 
@@ -71,7 +72,7 @@ async def _answer(
         case "/livez":
             return _json(200, {"live": True})
         case "/version":
-            return _json(200, versions())
+            return _json(200, {**versions(), "loop": eventloop.name()})
         case "/readyz":
             reasons = (await snapshot())["not_ready"]
             return _json(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
