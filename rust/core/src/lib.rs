@@ -32,6 +32,7 @@ pub mod message;
 pub mod pattern;
 pub mod policy;
 mod refused;
+pub mod sse;
 mod sync;
 pub mod time;
 pub mod usage;

@@ -5,13 +5,17 @@
 //! in two ways, or is merely unusual, is given back byte for byte, to be judged by the parser and the
 //! admission behind this one, which refuse in words. So this module need not be complete, only sure.
 
+pub mod answer;
 mod asked;
 pub mod chunked;
+mod events;
 mod field;
 mod forward;
 mod gate;
 mod intake;
+mod observe;
 mod request;
+mod response;
 mod serve;
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
     reason = "a test that cannot go on may panic"
 )]
 
+mod answer;
 mod chunked;
 mod intake;
+mod streams;
 mod support;

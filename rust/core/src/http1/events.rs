@@ -1,0 +1,132 @@
+//! The body of an event stream on its way to the client.
+//!
+//! INVARIANT: a piece leaves when it comes, byte for byte, until the policy hides something; from there on whole
+//! events leave, without what is hidden. Of an event that was passing at that moment the rest leaves only if
+//! there is nothing to hide in all of it. What cannot be read exactly does not leave.
+
+use std::borrow::Cow;
+
+use crate::engine::Engine;
+use crate::listing;
+use crate::policy::PolicySet;
+use crate::sse::{Cut, Cutter, Event};
+
+use super::answer::{Step, chunk};
+use super::observe::observe;
+
+/// Why a stream cannot go on: for people, lower case, no full stop.
+pub(super) type Why = Cow<'static, str>;
+
+const TOO_LONG: Why = Cow::Borrowed("an event is too long to be read");
+const HALF_HIDDEN: Why = Cow::Borrowed("an event of which the client has a part is now hidden");
+const AMBIGUOUS: &str = "a line may end in more than one place";
+
+/// A stream, as far as it has come.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    cutter: Cutter,
+    /// Something was hidden at some time, so that only whole events leave. It stays, because a filter with
+    /// nothing to hide changes nothing.
+    filters: bool,
+    /// Bytes of the pending event that the client has.
+    begun: usize,
+    /// Whether the answer to the request has passed.
+    answered: bool,
+}
+
+impl Events {
+    pub(super) const fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether what the client has so far ends where an event does.
+    pub(super) const fn has_whole_events(&self) -> bool {
+        self.begun == 0
+    }
+
+    /// Appends to `out`, in chunks, what of this piece leaves, and to the step what has to be seen before it does.
+    /// What was appended before a fault still leaves.
+    pub(super) fn pass(
+        &mut self,
+        engine: &Engine,
+        legacy: bool,
+        piece: &[u8],
+        out: &mut Vec<u8>,
+        step: &mut Step,
+    ) -> Result<(), Why> {
+        let policy = engine.filters().then(|| engine.policy());
+        self.filters = self.filters || policy.is_some();
+        if self.filters {
+            let mut kept = Vec::with_capacity(piece.len());
+            let filtered = self.filter(policy.as_deref(), legacy, piece, &mut kept, step);
+            chunk(&kept, out);
+            return filtered;
+        }
+        chunk(piece, out);
+        let mut rest = piece;
+        while let Some(cut) = self.cutter.next(&mut rest) {
+            if let Cut::Event(event) = cut {
+                let data = event.data().unwrap_or_default();
+                self.answered |= look(data, legacy, step);
+            }
+        }
+        self.begun = self.cutter.pending_bytes();
+        Ok(())
+    }
+
+    fn filter(
+        &mut self,
+        policy: Option<&PolicySet>,
+        legacy: bool,
+        piece: &[u8],
+        out: &mut Vec<u8>,
+        step: &mut Step,
+    ) -> Result<(), Why> {
+        let mut rest = piece;
+        while let Some(cut) = self.cutter.next(&mut rest) {
+            let Cut::Event(event) = cut else {
+                return Err(TOO_LONG);
+            };
+            let data = event.data().unwrap_or_default();
+            match (filtered(policy, event, &data)?, self.begun) {
+                (None, begun) => {
+                    out.extend_from_slice(event.raw().get(begun..).unwrap_or_default());
+                }
+                (Some(changed), 0) => out.extend_from_slice(&changed),
+                (Some(_), _) => return Err(HALF_HIDDEN),
+            }
+            self.begun = 0;
+            self.answered |= look(data, legacy, step);
+        }
+        if self.cutter.is_too_long() {
+            return Err(TOO_LONG);
+        }
+        Ok(())
+    }
+}
+
+/// Shows the step what asks the client something; answers whether this is the answer to the request.
+fn look(data: Cow<'_, [u8]>, legacy: bool, step: &mut Step) -> bool {
+    let observed = observe(&data, legacy);
+    if observed.asks {
+        step.see.push(data.into_owned());
+    }
+    observed.answers
+}
+
+/// The event without what is hidden; `None` where there is nothing to hide in it.
+fn filtered(
+    policy: Option<&PolicySet>,
+    event: Event<'_>,
+    data: &[u8],
+) -> Result<Option<Vec<u8>>, Why> {
+    let unreadable = |why: &dyn std::fmt::Display| format!("an event cannot be filtered: {why}");
+    if event.is_ambiguous() {
+        return Err(unreadable(&AMBIGUOUS).into());
+    }
+    let Some(policy) = policy.filter(|_| !data.trim_ascii().is_empty()) else {
+        return Ok(None);
+    };
+    let kept = listing::filter(policy, data).map_err(|fault| unreadable(&fault))?;
+    Ok(kept.map(|kept| event.with_data(&kept)))
+}
