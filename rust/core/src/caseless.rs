@@ -23,6 +23,15 @@ pub fn text_reads_as(key: Text<'_>, known: &str) -> bool {
     }
 }
 
+/// Whether a key that begins with the byte `first`, as it was written, could be read as `known`: nearly all that
+/// cannot need no further look.
+#[inline]
+#[must_use]
+pub fn may_read_as(first: u8, known: &str) -> bool {
+    let differ = |wanted: u8| (first ^ wanted) & !0x20 != 0 && (first | wanted).is_ascii();
+    first == b'\\' || !known.as_bytes().first().copied().is_some_and(differ)
+}
+
 /// A letter without its case. Some readers compare lower case, some upper case, some either: by way of all of
 /// them, what any takes for one letter becomes one (the long s and `s`, both lower-case sigmas).
 pub fn fold(c: char) -> impl Iterator<Item = char> {
@@ -35,7 +44,7 @@ pub fn fold(c: char) -> impl Iterator<Item = char> {
 
 #[cfg(test)]
 mod tests {
-    use super::{fold, reads_as};
+    use super::{fold, may_read_as, reads_as};
 
     #[test]
     fn every_reader_that_ignores_case_is_reckoned_with() {
@@ -53,6 +62,8 @@ mod tests {
             ("οδος", "οδοσ"),
         ] {
             assert!(reads_as(key, known), "{key} {known}");
+            assert!(may_read_as(key.as_bytes()[0], known), "{key} {known}");
+            assert!(may_read_as(b'\\', known), "{known}");
         }
         for (key, known) in [
             ("bids", "bid"),
@@ -63,6 +74,13 @@ mod tests {
         ] {
             assert!(!reads_as(key, known), "{key} {known}");
         }
+    }
+
+    #[test]
+    fn a_first_letter_settles_most() {
+        assert!(!may_read_as(b'a', "bid"));
+        assert!(!may_read_as(b'"', "bid"));
+        assert!(may_read_as(b'a', "\u{e9}"));
     }
 
     #[test]

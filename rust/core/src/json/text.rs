@@ -75,6 +75,7 @@ impl<'a> Text<'a> {
     }
 
     /// The decoded text is `other`. Does not allocate.
+    #[inline]
     #[must_use]
     pub fn eq_str(self, other: &str) -> bool {
         if self.plain {

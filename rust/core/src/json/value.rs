@@ -1,6 +1,7 @@
 //! Values of a scanned document.
 
 use std::fmt;
+use std::iter;
 
 use super::{Node, Text};
 use crate::decimal::{Decimal, Inexact};
@@ -99,6 +100,24 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn members(self) -> Members<'a> {
         Members(self.inside(Kind::Object))
+    }
+
+    /// The members of an object whose keys, as written, begin with a byte that passes `test`; the others are not
+    /// looked at any further. An empty key begins with a quote.
+    pub fn members_by(
+        self,
+        test: impl Fn(u8) -> bool,
+    ) -> impl Iterator<Item = (Text<'a>, Value<'a>)> {
+        let mut inside = self.inside(Kind::Object);
+        iter::from_fn(move || {
+            loop {
+                let (key, value) = (inside.step()?, inside.step()?);
+                let first = self.source.as_bytes().get(key.start() + 1).copied();
+                if first.is_none_or(&test) {
+                    return Some((key.content(), value));
+                }
+            }
+        })
     }
 
     /// The elements of an array in order; none for anything else.

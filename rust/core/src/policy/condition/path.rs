@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use crate::caseless::text_reads_as;
+use crate::caseless::{may_read_as, text_reads_as};
 use crate::json::{Kind, Value};
 
 /// A path from the arguments of a call to the values inside them.
@@ -211,7 +211,7 @@ struct Disguised;
 /// The member of this name, if no other one could be taken for it, whether or not it is there itself.
 fn member<'a>(object: Value<'a>, name: &str) -> Result<Option<Value<'a>>, Disguised> {
     let mut found = None;
-    for (key, value) in object.members() {
+    for (key, value) in object.members_by(|first| may_read_as(first, name)) {
         if key.eq_str(name) {
             found = Some(value);
         } else if text_reads_as(key, name) {
