@@ -25,6 +25,8 @@ T = TypeVar("T")
 LEGACY = "2025-11-25"
 MODERN = "2026-07-28"
 HOST = b"127.0.0.1:8080"
+EVENTS: Headers = [(b"content-type", b"text/event-stream")]
+JSON: Headers = [(b"content-type", b"application/json")]
 WAIT_S = 10.0
 """Bound on every wait of a test; reached only by a failing one."""
 

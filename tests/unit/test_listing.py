@@ -5,20 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from gateway.listing import filter_event
 from gateway.sse import Event
-from support.door import Rig, answer, answer_events, call, event, message, result, run
-
-if TYPE_CHECKING:
-    from gateway.asgi import Headers
+from support.door import EVENTS, JSON, Rig, answer, answer_events, call, event, message, result, run
 
 POLICY = b'{"version":"1","default":"allow","hide":["secret*"]}'
-JSON: Headers = [(b"content-type", b"application/json")]
-EVENTS: Headers = [(b"content-type", b"text/event-stream")]
 
 
 def tools(*names: str, **members: Any) -> bytes:

@@ -15,6 +15,8 @@ from gateway.policies import PolicySource
 from gateway.sse import MAX_EVENT_BYTES
 from support.door import (
     ALLOW,
+    EVENTS,
+    JSON,
     Rig,
     Seen,
     end,
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from support.door import Reply
 
 HIDING = b'{"version":"1","default":"allow","hide":["secret"]}'
-EVENTS: Headers = [(b"content-type", b"text/event-stream")]
-JSON: Headers = [(b"content-type", b"application/json")]
 LIST = result(1, tools=[{"name": "open"}, {"name": "secret"}])
 KEPT = result(1, tools=[{"name": "open"}])
 TOLD = b'{"jsonrpc":"2.0","method":"notifications/x","params":{"tools":[{"name":"secret"}]}}'
