@@ -14,6 +14,12 @@ __all__ = [
     "Decision",
     "Diagnostic",
     "Engine",
+    "Exchange",
+    "Failed",
+    "Foreign",
+    "Gate",
+    "HandedOver",
+    "Intake",
     "LimitTable",
     "PolicyError",
     "PolicySet",
@@ -285,3 +291,170 @@ class Engine:
         reset_ms."""
     def decide_histogram(self) -> tuple[list[int], int, int]:
         """Power-of-two buckets of decide's nanoseconds, their sum, and count."""
+
+@final
+class Gate:
+    """What one listener's fast path is sure of: its hosts, its bounds, and its servers by path."""
+
+    def __new__(
+        cls,
+        *,
+        hosts: Sequence[bytes] | None,
+        routes: Sequence[tuple[bytes, Engine, str, str, bytes, Sequence[bytes]]],
+        max_body_bytes: int = 1048576,
+    ) -> Gate:
+        """Put together what does not change while a listener lives.
+
+        Args:
+            hosts: Host values that are this listener's own, as they are spelt; None for any.
+            routes: for each path its engine, the grant, the server's name, the head of a request to
+                the server (request line and fields of ours, each line with its end), and the names
+                of these fields in lower case. A route's tag is its place in this list.
+            max_body_bytes: bound on a message.
+        """
+
+    def drain(self) -> None:
+        """Hand everything over from now on."""
+
+@final
+class Intake:
+    """The incoming half of one client's connection (RFC 9112), without the socket."""
+
+    def __new__(cls, gate: Gate) -> Intake: ...
+    def receive(self, data: bytes) -> bytes | Exchange | HandedOver | Foreign | Failed | None:
+        """Take what came and say what is to be done with the first whole message.
+
+        Args:
+            data: may be empty, to have what came behind the last message looked at.
+
+        Returns:
+            None: no message is complete.
+            bytes: the whole answer to a refused message.
+            Exchange: an allowed message, to be sent.
+            HandedOver: a request for the ASGI application.
+            Foreign: bytes that are not plain HTTP/1.1, for whoever knows them.
+            Failed: a defect; the connection must end with its answer.
+        """
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything is kept that was not served yet."""
+    @property
+    def stage(self) -> Literal["idle", "head", "body"]:
+        """What is incomplete."""
+    @property
+    def received(self) -> int:
+        """Bytes of the incomplete body that have come."""
+
+@final
+class HandedOver:
+    """A whole request that the fast path does not serve."""
+
+    @property
+    def method(self) -> bytes: ...
+    @property
+    def target(self) -> bytes: ...
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Names in lower case, in the order they came."""
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def tag(self) -> int:
+        """Which route, where there is a decision."""
+    @property
+    def caller(self) -> Caller | None:
+        """Who asks, if that was settled."""
+    @property
+    def decision(self) -> Decision | None:
+        """What was decided already, of which the charge is yet to be settled."""
+
+@final
+class Foreign:
+    """Everything that came and was not served."""
+
+    @property
+    def raw(self) -> bytes: ...
+
+@final
+class Failed:
+    """What is left to say where something of our own failed."""
+
+    @property
+    def answer(self) -> bytes: ...
+
+@final
+class Exchange:
+    """An allowed message on its way, and the answer to it as it comes.
+
+    Dropped unsettled, it stays charged.
+    """
+
+    MORE: int
+    """The answer goes on."""
+    DONE: int
+    """It is whole, and the server's connection may be used again."""
+    CLOSED: int
+    """It is whole, and the server's connection may not."""
+    ODD: int
+    """Its head is not plain: `raw` is what came of it, and nothing has left."""
+    FAULT: int
+    """It cannot be passed on; `fault` says why."""
+    LOOK: int
+    """Added to another: `seen` or `document` must be looked at before the bytes leave."""
+
+    @property
+    def tag(self) -> int:
+        """Which route."""
+    @property
+    def request(self) -> bytes:
+        """What to send to the server, head and body."""
+    @property
+    def kind(self) -> Literal["request", "notification"]: ...
+    @property
+    def modern(self) -> bool:
+        """Whether the message is of the stateless era."""
+    @property
+    def session(self) -> str | None: ...
+    @property
+    def caller(self) -> Caller: ...
+    def feed(self, data: bytes) -> tuple[int, bytes | None]:
+        """Take a piece of the server's answer: what has become of it, and what leaves for the
+        client."""
+
+    def end(self) -> tuple[int, bytes | None]:
+        """Take it that the server closed its side."""
+
+    def close(self) -> None:
+        """Let the answer, if it has not begun, be its connection's last."""
+
+    @property
+    def started(self) -> bool:
+        """Whether bytes of an answer have been handed out."""
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def seen(self) -> list[bytes]:
+        """Messages of the last piece that may have to be remembered."""
+    @property
+    def document(self) -> bytes | None:
+        """The answer, where whether it answers this message is not plain."""
+    @property
+    def fault(self) -> tuple[Literal["invalid", "reset"], str] | None:
+        """Why the answer cannot be passed on."""
+    def give_back(self) -> None:
+        """Settle it as never sent."""
+
+    @property
+    def decision(self) -> Decision: ...
+    def refusal(self, code: str, message: str, *, status: int) -> bytes:
+        """The whole HTTP answer that says why the message could not be served.
+
+        Args:
+            code: slug for the client.
+            message: for people.
+            status: HTTP's, where it has to say it.
+        """
+
+    def last_event(self, code: str, message: str, *, status: int) -> bytes | None:
+        """What ends a broken event stream with a proper answer; None where nothing can."""

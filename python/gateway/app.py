@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from gateway._core import Engine, LimitTable
+from gateway._core import Engine, Gate, LimitTable
 from gateway.downstream.http import HttpDoor
 from gateway.downstream.visit import Service
+from gateway.downstream.wire import Port
 from gateway.enforcement import EnforcementPoint, Traffic
 from gateway.errors import Problem, SettingsError
 from gateway.identity import ANONYMOUS, AnonymousIdentity, Callers
@@ -111,13 +112,15 @@ class Gateway:
         self._upstreams = [_upstream(server) for server in settings.servers]
         paths: dict[bytes, Service] = {}
         for route, upstream in zip(self._routes, self._upstreams, strict=True):
+            lender = upstream if isinstance(upstream, HttpUpstream) else None
             service = Service(
-                route.server, upstream, {route.grant: route.point}, route.ids, route.traffic
+                route.server, upstream, {route.grant: route.point}, route.ids, route.traffic, lender
             )
             path = PREFIX + b"/" + route.server.encode()
             paths |= {path: service, path + b"/": service}
             if len(self._routes) == 1:
                 paths |= {PREFIX: service, PREFIX + b"/": service}
+        self._paths = paths
         self._door = HttpDoor(settings, paths, AnonymousIdentity(ANONYMOUS))
         self._watches: list[asyncio.Task[None]] = []
         self._not_ready = ["starting"]
@@ -126,6 +129,29 @@ class Gateway:
     def data(self) -> ASGIApp:
         """The data port's application; its lifespan is the gateway's owner's matter."""
         return self._door
+
+    def fast_path(self, address: tuple[str, int]) -> Port | None:
+        """What serves plain HTTP/1.1 on the data port without ASGI; None if that is not wanted.
+
+        Args:
+            address: what was bound.
+        """
+        if not self._settings.fast_path:
+            return None
+        services, routes = [], []
+        for path, service in self._paths.items():
+            lender = service.lender
+            if lender is not None:
+                engine = service.points[ANONYMOUS].engine
+                server = (service.name, lender.head, lender.own_names)
+                routes.append((path, engine, ANONYMOUS, *server))
+                services.append(service)
+        gate = Gate(
+            hosts=self._door.hosts(address[1]),
+            routes=routes,
+            max_body_bytes=self._settings.max_body_bytes,
+        )
+        return Port(self._door, gate, services, address)
 
     @property
     def admin_view(self) -> Gateway:

@@ -77,7 +77,8 @@ async def _run(settings: Settings) -> int:
     gateway = Gateway(settings, table=table)
     await gateway.start()
     signals = Signals(gateway.reload_policies)
-    listener = Listener(gateway.data, data)
+    fast = gateway.fast_path(data.getsockname()[:2])
+    listener = Listener(gateway.data, data, fast=fast)
     await listener.start()
 
     async def snapshot() -> Snapshot:

@@ -14,9 +14,11 @@ import logging
 import resource
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
+import hypercorn
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
 
     from gateway.asgi import ASGIApp, Receive, Scope, Send
+    from gateway.downstream.wire import Port
     from gateway.settings import Address
 
 _log = logging.getLogger("interlock.server")
@@ -56,6 +59,9 @@ FAREWELL_S = 1.0
 LINGER_S = 1.0
 """How long a drain leaves idle connections open, for requests that were under way when it began."""
 BACKLOG = 1024
+_READ_AHEAD_BYTES = 64 * 1024
+_KNOWN_HYPERCORN = ("0.17.", "0.18.")
+"""Versions whose connections can be taken over in the middle."""
 
 
 def bind(address: Address, *, shared: bool = False) -> socket.socket:
@@ -93,11 +99,15 @@ def bind(address: Address, *, shared: bool = False) -> socket.socket:
 class Listener:
     """One listening socket, the application behind it, and its connections.
 
+    Args:
+        fast: serves plain HTTP/1.1 without the application, as far as it can; not used with a
+            hypercorn that this module was not written for.
+
     Attributes:
         port: the port that was bound.
     """
 
-    def __init__(self, app: ASGIApp, sock: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, sock: socket.socket, *, fast: Port | None = None) -> None:
         self._app = wrap_app(cast("ASGIFramework", _http_only(app)), 0, "asgi")
         self._sock = sock
         self.port = int(sock.getsockname()[1])
@@ -107,10 +117,15 @@ class Listener:
         self._max_connections = _share_of_files()
         self._turned_away = 0
         self._server: asyncio.Server | None = None
+        self._fast = fast if fast is not None and _knows_hypercorn() else None
 
     async def start(self) -> None:
         """Begin to accept."""
-        self._server = await asyncio.start_server(self._serve, sock=self._sock, backlog=BACKLOG)
+        if self._fast is not None:
+            self._fast.take_over = self._take_over
+        self._server = await asyncio.get_running_loop().create_server(
+            self._accept, sock=self._sock, backlog=BACKLOG
+        )
 
     async def drain(self, grace_s: float, *, hurry: asyncio.Event | None = None) -> None:
         """Accept nothing more, let what runs finish, and end what has not after the grace.
@@ -125,32 +140,67 @@ class Listener:
         self._config.keep_alive_max_requests = 0
         deadline = asyncio.get_running_loop().time() + grace_s
         hurry = hurry or asyncio.Event()
+        if self._fast is not None:
+            self._fast.drain()
         await self._wait(min(LINGER_S, grace_s), hurry)
         await self._context.terminated.set()  # closes idle connections, and busy ones once idle
+        if self._fast is not None:
+            self._fast.close_idle()
         await self._wait(deadline - asyncio.get_running_loop().time(), hurry)
         for connection in self._connections:
             connection.cancel()
+        if self._fast is not None:
+            self._fast.cut()
         await self._wait(LINGER_S, asyncio.Event())
 
     async def _wait(self, seconds: float, hurry: asyncio.Event) -> None:
         """Until no connection is left, `hurry` is set, or the time is over."""
-        if not self._connections:
-            return
-        over = asyncio.gather(*self._connections, return_exceptions=True)
+        over = asyncio.ensure_future(self._all_gone())
         hurried = asyncio.ensure_future(hurry.wait())
         either: set[asyncio.Future[Any]] = {over, hurried}
         await asyncio.wait(either, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
         hurried.cancel()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= self._max_connections:
-            writer.transport.abort()
+    async def _all_gone(self) -> None:
+        while self._connections or self._fast_connections:
+            if self._connections:
+                await asyncio.wait(self._connections)
+            if self._fast is not None:
+                await self._fast.gone()
+
+    def _accept(self) -> asyncio.Protocol:
+        if len(self._connections) + self._fast_connections >= self._max_connections:
             if self._turned_away == 0:
                 _log.warning(
                     "too many connections: new ones are closed, and only counted from here"
                 )
             self._turned_away += 1
-            return
+            return _TurnedAway()
+        return self._slow() if self._fast is None else self._fast.wire()
+
+    @property
+    def _fast_connections(self) -> int:
+        return 0 if self._fast is None else len(self._fast.wires)
+
+    def _slow(self) -> asyncio.StreamReaderProtocol:
+        """A protocol that lets hypercorn serve its connection."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_READ_AHEAD_BYTES, loop=loop)
+        return asyncio.StreamReaderProtocol(reader, self._serve, loop=loop)
+
+    def _take_over(self, transport: asyncio.Transport, raw: bytes) -> None:
+        """Serve a connection by hypercorn from here on.
+
+        Args:
+            raw: what has come on it.
+        """
+        protocol = self._slow()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(raw)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
@@ -162,6 +212,13 @@ class Listener:
         except asyncio.CancelledError:
             # Only `drain` cancels, and it does not want to hear of it.
             return
+
+
+class _TurnedAway(asyncio.Protocol):
+    """Closes the connection that it is given."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).abort()
 
 
 class _Connection(TCPServer):
@@ -331,6 +388,20 @@ _BAD_HTTP = {
     408: "the request's head did not come in time",
     431: "the request's head is too large",
 }
+
+
+def _knows_hypercorn() -> bool:
+    """Whether the version is one of those that this module was written for.
+
+    By the name of its metadata's folder: `importlib.metadata` takes longer to load than the rest of
+    the start.
+    """
+    folder = Path(hypercorn.__file__).parent.parent
+    names = [f"hypercorn-{version}*.dist-info" for version in _KNOWN_HYPERCORN]
+    known = any(True for name in names for _ in folder.glob(name))
+    if not known:
+        _log.warning("this version of hypercorn is not known: the fast path is off")
+    return known
 
 
 def _share_of_files() -> int:

@@ -99,6 +99,8 @@ class Settings:
     """Origins accepted besides the listener's own."""
     allow_anonymous: bool = False
     denials: str = "result"
+    fast_path: bool = True
+    """Whether plain HTTP/1.1 is served without hypercorn's codec and ASGI."""
 
 
 def check(settings: Settings) -> None:

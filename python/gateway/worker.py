@@ -57,7 +57,8 @@ def main(control_fd: int) -> int:
 async def _work(order: Order, channel: socket.socket) -> None:
     table = LimitTable.join(order.table)
     gateway = Gateway(order.settings, table=table)
-    listener = Listener(gateway.data, bind(order.settings.listen, shared=True))
+    data = bind(order.settings.listen, shared=True)
+    listener = Listener(gateway.data, data, fast=gateway.fast_path(data.getsockname()[:2]))
     await gateway.start()
     signals = Signals(gateway.reload_policies)
     await listener.start()

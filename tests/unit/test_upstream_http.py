@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import SettingsError, UpstreamError
+from gateway.upstream import pool
 from support.door import run
 from support.http_server import Behaviour, Wire, ask, body_of, keep_answering, serving, upstream
 
@@ -86,7 +87,12 @@ def test_concurrent_requests_have_a_connection_each() -> None:
     run(main())
 
 
-def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
+def test_a_connection_that_the_server_closed_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even if the event loop has not heard of it, unless it was used a moment ago."""
+    monkeypatch.setattr(pool, "BEAT_S", 1e-9)
+
     async def main() -> None:
         closed = asyncio.Event()
 
@@ -101,6 +107,7 @@ def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
             peer = upstream(server.url)
             await ask(peer)
             await closed.wait()
+            await asyncio.sleep(0)  # a beat
             await ask(peer)
             await peer.aclose(0)
             assert (server.connections, len(server.requests)) == (2, 2)

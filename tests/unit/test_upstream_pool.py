@@ -19,7 +19,8 @@ class Paper:
     """A connection without a socket."""
 
     def __init__(self) -> None:
-        self.usable = True
+        self.open = True
+        self.quiet = True
         self.whole = True
         self.closed = asyncio.Event()
         self.idle_since = 0.0
@@ -74,7 +75,7 @@ def test_a_stale_connection_is_replaced() -> None:
         office = Office()
         stale = await office.pool.acquire()
         office.pool.release(stale)
-        office.dialled[0].usable = False
+        office.dialled[0].open = False
         assert await office.pool.acquire() is not stale
         assert office.dialled[0].aborted
         assert office.pool.open == 1

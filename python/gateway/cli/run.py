@@ -57,6 +57,11 @@ from gateway.settings import (
 @options.setting(
     "--allow-origin", multiple=True, metavar="ORIGIN", help="A web origin that may send requests."
 )
+@options.setting(
+    "--no-fast-path",
+    is_flag=True,
+    help="Serve every request through ASGI: slower, and the same answers.",
+)
 @options.server_command
 @click.pass_context
 def command(
@@ -74,6 +79,7 @@ def command(
     allow_anonymous: bool,
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
+    no_fast_path: bool,
     server_command: tuple[str, ...],
 ) -> None:
     """Enforce a policy in front of one server, given by its URL or the command that starts it."""
@@ -96,6 +102,7 @@ def command(
         allowed_hosts=allow_host,
         allowed_origins=allow_origin,
         allow_anonymous=allow_anonymous,
+        fast_path=not no_fast_path,
     )
     check(settings)
     load_policy(policy)

@@ -67,6 +67,13 @@ class HostRule:
             return True
         return name in self._names and (named_port or _DEFAULT_PORTS[scheme]) == port
 
+    def spellings(self, port: int) -> list[bytes] | None:
+        """Host values, over http, that pass as they stand; None where any does."""
+        if self._any_host:
+            return None
+        own = [f"{name}:{port}" for name in self._names]
+        return [host.encode() for host in (*own, *self._hosts) if ":" in host]
+
     def allows_origin(self, value: str, port: int) -> bool:
         """Whether an Origin header is one of ours; `null` and other sites are not."""
         origin = value.lower()
@@ -104,6 +111,10 @@ class Admission:
             settings.listen.host, settings.allowed_hosts, settings.allowed_origins
         )
         self._max_body_bytes = settings.max_body_bytes
+
+    def hosts(self, port: int) -> list[bytes] | None:
+        """Host values that surely pass on this port; None where any does."""
+        return self._hosts.spellings(port)
 
     def admit(self, scope: Scope) -> dict[bytes, bytes]:
         """Check what every request must satisfy; its header fields by name, the last of each.

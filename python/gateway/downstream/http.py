@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,12 +39,26 @@ from gateway.mcp import (
 
 if TYPE_CHECKING:
     from gateway._core import Caller, Decision
-    from gateway.asgi import Headers, Message, Receive, Scope, Send
+    from gateway.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
     from gateway.enforcement import EnforcementPoint
     from gateway.listing import Filter
     from gateway.settings import Settings
 
 _log = logging.getLogger("interlock.http")
+
+
+DECIDED = "interlock.decided"
+"""Where a `Decided` lies in `scope["extensions"]` of a request that the fast path admitted and
+decided before it handed it over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An allowed message, its reservation yet to be settled."""
+
+    decision: Decision
+    caller: Caller
+    service: Service
 
 
 class Broken(GatewayError):
@@ -70,16 +85,56 @@ class HttpDoor:
         self._routes = routes
         self._identity = identity
         self._callers = Callers()
-        self._bounds = bounds or Bounds(BodyBounds(max_bytes=settings.max_body_bytes))
+        self.bounds = bounds or Bounds(BodyBounds(max_bytes=settings.max_body_bytes))
         self._max_in_flight = settings.max_in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        respond = Responder(
-            send, http1=scope["http_version"].startswith("1"), closing=self.draining
-        )
+        http1: bool = scope["http_version"].startswith("1")
+        respond = Responder(send, http1=http1, closing=self.draining)
+        decided: Decided | None = scope.get("extensions", {}).get(DECIDED)
+        if decided is None:
+            await self._answered(respond, self._serve(scope, receive, respond))
+        else:
+            await self._answered(respond, self._serve_decided(scope, receive, respond, decided))
+
+    def resuming(
+        self,
+        decided: Decided,
+        session: str | None,
+        *,
+        modern: bool,
+        serve: Callable[[Send], Awaitable[None]],
+    ) -> ASGIApp:
+        """An application that goes on with an allowed message that was sent to its server already.
+
+        Args:
+            serve: sends the server's answer as an upstream does.
+        """
+
+        async def resumed(scope: Scope, receive: Receive, send: Send) -> None:
+            respond = Responder(send, http1=True, closing=self.draining)
+            respond.decision = decided.decision
+            caller = decided.caller
+            visit = Visit(scope, receive, respond, {}, decided.service, caller.grant)
+            exchange = Exchange(
+                grant=caller.grant,
+                server=caller.server,
+                decision=decided.decision,
+                session=session,
+                modern=modern,
+            )
+            point = self._point(visit)
+            relay = self._relay(visit, point, caller, exchange)
+            serving = self._settle(visit, point, exchange, relay, serve(relay.send))
+            await self._answered(respond, self._counted(decided.service, serving))
+
+        return resumed
+
+    async def _answered(self, respond: Responder, serving: Awaitable[None]) -> None:
+        """Await the serving of a request, and answer for what stops it."""
         try:
-            await self._serve(scope, receive, respond)
+            await serving
         except Refused as refusal:
             await respond.answer(refusal.answer, close=refusal.close)
         except ClientGone:
@@ -109,21 +164,43 @@ class HttpDoor:
         if grant is None:
             challenge = [(b"www-authenticate", b"Bearer")]
             raise Refused(refuse("unauthenticated", headers=challenge))
+        self._check_load()
+        await self._counted(service, serve(Visit(scope, receive, respond, fields, service, grant)))
+
+    async def _serve_decided(
+        self, scope: Scope, receive: Receive, respond: Responder, decided: Decided
+    ) -> None:
+        decision, caller, service = decided.decision, decided.caller, decided.service
+        respond.decision = decision
+        visit = Visit(scope, receive, respond, dict(scope["headers"]), service, caller.grant)
+        point = self._point(visit)
+        try:
+            self._check_load()
+            body = await read_body(receive, self.bounds.body)
+        except BaseException:
+            point.give_back(decision)
+            raise
+        await self._counted(service, self._forward(visit, point, caller, decision, body))
+
+    def _check_load(self) -> None:
         # A request over the bound is still read and answered in its own words, since clients die of
         # a bare 503; only at twice the bound is that too much to ask.
         if self.in_flight >= 2 * self._max_in_flight:
             raise Refused(refuse("overloaded"), close=True)
+
+    async def _counted(self, service: Service, serving: Awaitable[None]) -> None:
+        """Await the serving of a request that counts as in flight."""
         self.in_flight += 1
         service.traffic.in_flight += 1
         try:
-            await serve(Visit(scope, receive, respond, fields, service, grant))
+            await serving
         finally:
             service.traffic.in_flight -= 1
             self.in_flight -= 1
 
     async def _post(self, visit: Visit) -> None:
         self._admission.admit_message(visit.fields)
-        body = await read_body(visit.receive, self._bounds.body)
+        body = await read_body(visit.receive, self.bounds.body)
         modern = is_modern(visit.version)
         session, revision = (None, 0) if modern else self._session(visit)
         point = self._point(visit)
@@ -133,64 +210,83 @@ class HttpDoor:
             await visit.respond.answer(decision.answer())
             return
         visit.respond.decision = decision
-        exchange = Exchange(
-            grant=visit.grant,
-            server=visit.service.name,
-            decision=decision,
-            session=session,
-            modern=modern,
-            body=body,
-        )
-        await self._forward(visit, point, caller, exchange, decision)
+        await self._forward(visit, point, caller, decision, body)
 
     async def _forward(
         self,
         visit: Visit,
         point: EnforcementPoint,
         caller: Caller,
-        exchange: Exchange,
         decision: Decision,
+        body: bytes,
     ) -> None:
         """Pass an allowed message on, and settle its reservation by what becomes of it."""
         sessions = visit.service.sessions
+        exchange = Exchange(
+            grant=visit.grant,
+            server=visit.service.name,
+            decision=decision,
+            session=caller.session,
+            modern=is_modern(visit.version),
+            body=body,
+        )
         try:
-            # What only helps running calls to end (replies, cancellations) is never too much.
-            if decision.kind in ("request", "batch") and (code := self._unavailable()) is not None:
+            if (code := self.unavailable(decision.kind)) is not None:
                 raise Refused(_fault(decision, code))
             replies = check_claims(exchange, decision, sessions)
-            relay = Relay(
-                exchange,
-                sessions,
-                _filters(visit, point, caller, decision),
-                decision.limit_headers(),
-                visit.respond,
-                outlives=not exchange.modern,
-                bounds=self._bounds.relay,
-            )
+            relay = self._relay(visit, point, caller, exchange)
         except BaseException:
             point.give_back(decision)
             raise
-        linger_s = 0.0 if exchange.modern else self._bounds.linger_s
-        served = self._pass_on(visit, exchange, relay, linger_s)
+        serving = self._pass_on(visit, exchange, relay)
+        await self._settle(visit, point, exchange, relay, serving)
+        if 200 <= relay.status < 300:
+            for key in replies:
+                sessions.forget_reply(key)
+
+    def _relay(
+        self, visit: Visit, point: EnforcementPoint, caller: Caller, exchange: Exchange
+    ) -> Relay:
+        decision = exchange.decision
+        return Relay(
+            exchange,
+            visit.service.sessions,
+            _filters(visit, point, caller, decision),
+            [] if decision is None else decision.limit_headers(),
+            visit.respond,
+            outlives=decision is not None and not exchange.modern,
+            bounds=self.bounds.relay,
+        )
+
+    async def _settle(
+        self,
+        visit: Visit,
+        point: EnforcementPoint,
+        exchange: Exchange,
+        relay: Relay,
+        serving: Awaitable[None],
+    ) -> None:
+        """Await the answer to an allowed message, and settle its reservation by how that ends."""
+        decision = exchange.decision
+        assert decision is not None
+        linger_s = 0.0 if exchange.modern else self.bounds.linger_s
+        served = attend(serving, visit.receive, relay.discard, linger_s=linger_s)
         try:
             await point.settle_by(decision, served)
         except UpstreamError as error:
             await self._answer_fault(visit, relay, decision, error)
             return
-        if 200 <= relay.status < 300:
-            for key in replies:
-                sessions.forget_reply(key)
         self._end_session_if_gone(visit, exchange, relay)
 
     async def _get(self, visit: Visit) -> None:
         self._admission.admit_stream(visit.fields)
-        if (code := self._unavailable()) is not None:
+        if (code := self.unavailable("request")) is not None:
             raise Refused(refuse(code))
         await self._bodiless(visit, linger_s=0.0)
 
     async def _delete(self, visit: Visit) -> None:
         self._admission.admit_deletion(visit.fields)
-        await self._bodiless(visit, linger_s=self._bounds.linger_s)
+        await self._bodiless(visit, linger_s=self.bounds.linger_s)
 
     async def _bodiless(self, visit: Visit, *, linger_s: float) -> None:
         modern = is_modern(visit.version)
@@ -204,17 +300,10 @@ class HttpDoor:
             last_event_id=visit.fields.get(LAST_EVENT_ID) if session is not None else None,
         )
         caller = self._callers.get(visit.grant, visit.service.name, session, revision)
-        relay = Relay(
-            exchange,
-            visit.service.sessions,
-            _filters(visit, point, caller, None),
-            [],
-            visit.respond,
-            outlives=False,
-            bounds=self._bounds.relay,
-        )
+        relay = self._relay(visit, point, caller, exchange)
+        serving = self._pass_on(visit, exchange, relay)
         try:
-            await self._pass_on(visit, exchange, relay, linger_s)
+            await attend(serving, visit.receive, relay.discard, linger_s=linger_s)
         except UpstreamError as error:
             await self._answer_fault(visit, relay, None, error)
             return
@@ -222,10 +311,8 @@ class HttpDoor:
             visit.service.sessions.close(session, visit.grant)
         self._end_session_if_gone(visit, exchange, relay)
 
-    async def _pass_on(
-        self, visit: Visit, exchange: Exchange, relay: Relay, linger_s: float
-    ) -> None:
-        """Let the server answer, until it has or the client's leaving ends it."""
+    def _pass_on(self, visit: Visit, exchange: Exchange, relay: Relay) -> Awaitable[None]:
+        """Let the server answer."""
         method: str = visit.scope["method"]
         headers: Headers = for_upstream(
             visit.scope["headers"], session=exchange.session, resumes=method == "GET"
@@ -245,8 +332,7 @@ class HttpDoor:
         async def receive() -> Message:
             return {"type": "http.request", "body": exchange.body, "more_body": False}
 
-        serving = visit.service.upstream(scope, receive, relay.send)
-        await attend(serving, visit.receive, relay.discard, linger_s=linger_s)
+        return visit.service.upstream(scope, receive, relay.send)
 
     async def _answer_fault(
         self, visit: Visit, relay: Relay, decision: Decision | None, error: UpstreamError
@@ -285,7 +371,20 @@ class HttpDoor:
             raise Refused(refuse("session-mismatch", version=visit.version))
         return session, revision
 
-    def _unavailable(self) -> str | None:
+    @property
+    def busy(self) -> bool:
+        """Whether some messages cannot be passed on now."""
+        return self.draining or self.in_flight > self._max_in_flight
+
+    def hosts(self, port: int) -> list[bytes] | None:
+        """Host values that surely name this listener; None where any does."""
+        return self._admission.hosts(port)
+
+    def unavailable(self, kind: str) -> str | None:
+        """Why a message of this kind, itself counted, cannot be passed on now."""
+        # What only helps running calls to end (replies, cancellations) is never too much.
+        if kind not in ("request", "batch"):
+            return None
         if self.draining:
             return "draining"
         return "overloaded" if self.in_flight > self._max_in_flight else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import h11
 
@@ -28,19 +28,34 @@ PIECE_BYTES = 64 * 1024
 """At most about this much of an answer's body is handed on at once."""
 
 
+_WRITTEN = h11.Request(method="POST", target="/", headers=[("host", "-"), ("content-length", "0")])
+"""Stands for a request that a borrower wrote: all that reading an answer needs to know of it."""
+
+
 class HungUp(Exception):
     """The exchange was ended from our side."""
+
+
+class Borrower(Protocol):
+    """Who reads and writes a connection's bytes by itself, for one exchange."""
+
+    def answered(self, data: bytes) -> None:
+        """Bytes came."""
+
+    def ended(self) -> None:
+        """The server closed its side; called once at most."""
 
 
 class Connection(asyncio.Protocol):
     """A client connection; one exchange at a time."""
 
     def __init__(self) -> None:
-        self.idle_since = 0.0
-        """Event loop time at which it was put aside."""
+        self.idle_since = 0
+        """Beat of the pool at which it was put aside."""
         self._codec = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._borrower: Borrower | None = None
         self._busy = False
         self._ended = False
         self._paused = False
@@ -53,6 +68,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._borrower is not None:
+            self._borrower.answered(data)
+            return
         if not self._busy:
             self.abort()
             return
@@ -72,15 +90,17 @@ class Connection(asyncio.Protocol):
     # What the pool and the upstream call.
 
     @property
-    def usable(self) -> bool:
-        """Whether another request may be written, as far as can be known without writing one.
+    def open(self) -> bool:
+        """Whether neither side has closed it, as far as the event loop has heard."""
+        return self._transport is not None and not self._ended
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come that nobody asked for, as far as can be known without writing.
 
         A readable socket that owes nothing is either closed by its peer or talking out of turn.
         """
-        transport = self._transport
-        if transport is None or self._ended or transport.is_closing():
-            return False
-        socket = transport.get_extra_info("socket")
+        socket = self._transport.get_extra_info("socket") if self._transport else None
         if socket is None:
             return True
         poll = select.poll()
@@ -166,6 +186,12 @@ class Connection(asyncio.Protocol):
     def finish(self) -> bool:
         """End the exchange; whether the connection may serve another one. Otherwise it is
         closed."""
+        if self._borrower is not None:
+            self._borrower = None
+            self._busy = False
+            if self._paused:
+                self.resume()
+            return not self._ended
         codec = self._codec
         whole = codec.our_state is h11.DONE and codec.their_state is h11.DONE
         if not whole or codec.trailing_data != (b"", False) or self._ended:
@@ -185,6 +211,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, whatever is still unsent."""
         self._ended = True
+        self._borrower = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -212,6 +239,43 @@ class Connection(asyncio.Protocol):
         if transport is None:
             raise ConnectionResetError("closed during the TLS handshake")
         self._transport = transport
+
+    # What a borrower calls.
+
+    def lend(self, borrower: Borrower) -> None:
+        """Hand what comes to a borrower, until `finish`, `abort` or `reread`."""
+        self._borrower = borrower
+        self._busy = True
+
+    def write(self, data: bytes) -> None:
+        """Write a whole request, unless the server has closed already, which the borrower hears."""
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def pause(self) -> None:
+        """Take no more from the server for now."""
+        if self._transport is not None and not self._paused and not self._ended:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Take again."""
+        if not self._ended:
+            self._resume()
+
+    def reread(self, raw: bytes) -> None:
+        """Take the connection back from a borrower that has written a request, as if nothing of the
+        answer had been read.
+
+        Args:
+            raw: what has come of it.
+        """
+        self._borrower = None
+        self._codec.send(_WRITTEN)
+        self._codec.send(h11.EndOfMessage())
+        self._codec.receive_data(raw)
+        if self._ended:
+            self._codec.receive_data(b"")
 
     # Inside.
 
@@ -252,7 +316,9 @@ class Connection(asyncio.Protocol):
             self._wake()
             return
         self._ended = True
-        if self._busy:
+        if self._borrower is not None:
+            self._borrower.ended()
+        elif self._busy:
             self._codec.receive_data(b"")
         self._wake()
 

@@ -17,10 +17,12 @@ from gateway.upstream.dial import Address, Dialer
 from gateway.upstream.pool import Pool, PoolBounds
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from gateway.asgi import Headers, Receive, Scope, Send
     from gateway.mcp import Exchange
     from gateway.settings import ServerSettings
-
+    from gateway.upstream.connection import Borrower
 
 _BETWEEN_EVENTS = re.compile(rb"\A\Z|(?:\r\n|\n|\r(?!\n)){2}\Z")
 _LONGEST_BLANK = 4
@@ -39,8 +41,8 @@ class HttpUpstream:
         address = Address.parse(settings.url)
         dialer = Dialer(address, ca_file=settings.ca_file, timeout_s=settings.connect_timeout_s)
         self._target = dialer.target
-        self._first_byte_timeout_s = settings.first_byte_timeout_s
-        self._idle_timeout_s = settings.idle_timeout_s
+        self.first_byte_timeout_s = settings.first_byte_timeout_s
+        self.idle_timeout_s = settings.idle_timeout_s
         given = {name.lower().encode(): value.encode() for name, value in settings.headers.items()}
         own = {b"host": address.authority, b"accept-encoding": b"identity", **dict(dialer.headers)}
         self._own = {**own, **given}
@@ -68,17 +70,28 @@ class HttpUpstream:
         body: bytes = (await receive())["body"]
         headers = self._headers(scope, body)
         connection = await self._pool.acquire()
-        last_words = _last_words(scope)
+        try:
+            connection.request(scope["method"].encode(), self._target, headers, body)
+        except BaseException:
+            self._pool.discard(connection)
+            raise
+        await self._relay(connection, send, _last_words(scope))
+
+    async def _relay(self, connection: Connection, send: Send, last_words: bytes | None) -> None:
+        """Pass on the answer to the request that was written.
+
+        Args:
+            last_words: ends a stream that is hung up on; None where none is.
+        """
         if last_words is not None:
             self._listening.add(connection)
         relayed = b""
         try:
-            connection.request(scope["method"].encode(), self._target, headers, body)
-            status, fields = await connection.response(self._first_byte_timeout_s)
+            status, fields = await connection.response(self.first_byte_timeout_s)
             await send({"type": "http.response.start", "status": status, "headers": fields})
             more = True
             while more:
-                piece, more = await connection.read(self._idle_timeout_s)
+                piece, more = await connection.read(self.idle_timeout_s)
                 if more:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     relayed = (relayed + piece)[-_LONGEST_BLANK:]
@@ -95,6 +108,59 @@ class HttpUpstream:
         finally:
             self._listening.discard(connection)
         await send({"type": "http.response.body", "body": piece, "more_body": False})
+
+    # What the fast path borrows.
+
+    @property
+    def head(self) -> bytes:
+        """A message's request line and our own fields, as bytes for the wire."""
+        lines = [b"POST %b HTTP/1.1\r\n" % self._target]
+        return b"".join([*lines, *(b"%b: %b\r\n" % field for field in self._own.items())])
+
+    @property
+    def own_names(self) -> list[bytes]:
+        """Names of these fields; a client's of the same name do not pass."""
+        return list(self._own)
+
+    def borrow(self, borrower: Borrower) -> Connection | None:
+        """A connection that is ready now, for one exchange, or None if one has to be opened."""
+        connection = self._pool.take()
+        if connection is not None:
+            connection.lend(borrower)
+        return connection
+
+    async def open(self, borrower: Borrower) -> Connection:
+        """A connection for one exchange, opened if none comes free.
+
+        Raises:
+            UpstreamError: nothing was sent.
+        """
+        connection = await self._pool.acquire()
+        connection.lend(borrower)
+        return connection
+
+    def take_back(self, connection: Connection, *, reusable: bool) -> None:
+        """End a loan.
+
+        Args:
+            reusable: the answer was whole, and nothing came behind it.
+        """
+        if reusable:
+            self._pool.release(connection)
+        else:
+            self._pool.discard(connection)
+
+    def reread(self, connection: Connection, raw: bytes) -> Callable[[Send], Awaitable[None]]:
+        """End a loan whose borrower wrote a request and cannot read the answer.
+
+        Args:
+            raw: what has come of it.
+
+        Returns:
+            Passes the answer on as `__call__` does, from its beginning.
+        """
+        connection.reread(raw)
+        return lambda send: self._relay(connection, send, None)
 
     def _headers(self, scope: Scope, body: bytes) -> Headers:
         given: Headers = scope["headers"]

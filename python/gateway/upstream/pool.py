@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from gateway.upstream.connection import Connection
 
 
+BEAT_S = 1.0
+"""How finely idleness is counted. A connection that was put aside within the current beat is taken
+as the event loop knows it: to ask the kernel as well costs more than all the rest of taking it, and
+tells of the last microseconds only."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolBounds:
     """How much one server may take up."""
@@ -39,7 +45,9 @@ class Pool:
         self._open = 0
         self._idle: list[Connection] = []
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
-        self._sweep: asyncio.TimerHandle | None = None
+        self._beats = 0
+        """How often the time of a beat has passed while a connection was kept."""
+        self._beating: asyncio.TimerHandle | None = None
         self._closed = False
         self._empty: asyncio.Event | None = None
 
@@ -48,17 +56,24 @@ class Pool:
         """Connections in use or kept."""
         return self._open
 
+    def take(self) -> Connection | None:
+        """A kept connection that was usable a moment ago, or None if there is none."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open and (connection.idle_since == self._beats or connection.quiet):
+                return connection
+            self.discard(connection)
+        return None
+
     async def acquire(self) -> Connection:
         """A connection that was usable a moment ago, and that no one else has.
 
         Raises:
             UpstreamError: nothing was sent; reason `busy` where the bounds are reached.
         """
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-            self.discard(connection)
+        connection = self.take()
+        if connection is not None:
+            return connection
         if self._open >= self._bounds.connections:
             handed = await self._queue()
             if handed is not None:
@@ -81,11 +96,10 @@ class Pool:
             if not waiter.done():
                 waiter.set_result(connection)
                 return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = self._beats
         self._idle.append(connection)
-        if self._sweep is None:
-            self._sweep = loop.call_later(self._bounds.idle_s, self._close_old)
+        if self._beating is None:
+            self._await_beat()
 
     def discard(self, connection: Connection) -> None:
         """Close a connection that must not be used again."""
@@ -96,9 +110,9 @@ class Pool:
         """Close what is idle now, and what is in use when it comes back or after `grace_s`
         seconds."""
         self._closed = True
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
+        if self._beating is not None:
+            self._beating.cancel()
+            self._beating = None
         while self._idle:
             self.discard(self._idle.pop())
         if self._open and grace_s > 0:
@@ -147,14 +161,18 @@ class Pool:
         if self._open == 0 and self._empty is not None:
             self._empty.set()
 
-    def _close_old(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._sweep = None
-        horizon = loop.time() - self._bounds.idle_s
+    def _await_beat(self) -> None:
+        beat_s = min(BEAT_S, self._bounds.idle_s)
+        self._beating = asyncio.get_running_loop().call_later(beat_s, self._beat)
+
+    def _beat(self) -> None:
+        """Close what has been kept for too long."""
+        self._beating = None
+        self._beats += 1
+        horizon = self._beats - self._bounds.idle_s / min(BEAT_S, self._bounds.idle_s)
         old = [connection for connection in self._idle if connection.idle_since <= horizon]
         self._idle = [connection for connection in self._idle if connection.idle_since > horizon]
         for connection in old:
             self.discard(connection)
         if self._idle:
-            wait_s = self._idle[0].idle_since - horizon
-            self._sweep = loop.call_later(wait_s, self._close_old)
+            self._await_beat()

@@ -65,6 +65,11 @@ impl Decision {
         }
     }
 
+    /// The answer when the message could not be served.
+    pub fn fault_of(&self, code: &str, message: &str, status: u16) -> denial::Answer {
+        denial::fault(&self.core, code, message, status)
+    }
+
     fn report(&self) -> Option<(&LimitReport, &Quota)> {
         self.core
             .limits
@@ -232,7 +237,7 @@ impl Decision {
 
     #[pyo3(signature = (code, message, *, status))]
     fn fault<'py>(&self, py: Python<'py>, code: &str, message: &str, status: u16) -> Answer<'py> {
-        answer(py, denial::fault(&self.core, code, message, status))
+        answer(py, self.fault_of(code, message, status))
     }
 
     fn __repr__(&self) -> String {

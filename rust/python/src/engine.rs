@@ -22,7 +22,7 @@ use crate::policy::PolicySet;
 /// Who asks, through which server and session.
 #[pyclass(frozen, eq, hash, module = "gateway._core")]
 #[derive(PartialEq, Eq, Hash)]
-pub struct Caller(CoreCaller);
+pub struct Caller(pub Arc<CoreCaller>);
 
 #[pymethods]
 impl Caller {
@@ -34,7 +34,7 @@ impl Caller {
         session: Option<String>,
         revision: Option<String>,
     ) -> Self {
-        Self(CoreCaller::new(grant, server, session, revision))
+        Self(Arc::new(CoreCaller::new(grant, server, session, revision)))
     }
 
     #[getter]
@@ -60,7 +60,7 @@ impl Caller {
 
 /// The decision point of one grant on one server.
 #[pyclass(frozen, module = "gateway._core")]
-pub struct Engine(Arc<CoreEngine>);
+pub struct Engine(pub Arc<CoreEngine>);
 
 /// The claims of header fields. `held` keeps the tuples alive whose bytes they borrow.
 fn claims<'a, 'py>(

@@ -7,6 +7,7 @@ mod engine;
 mod errors;
 mod limits;
 mod policy;
+mod wire;
 
 /// The decision core.
 #[pyo3::pymodule(gil_used = false)]
@@ -24,6 +25,8 @@ mod _core {
     use crate::limits::LimitTable;
     #[pymodule_export]
     use crate::policy::{Diagnostic, PolicySet};
+    #[pymodule_export]
+    use crate::wire::{Exchange, Failed, Foreign, Gate, HandedOver, Intake};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -11,8 +11,10 @@ use memchr::memmem;
 
 use super::Asked;
 use super::events::{Events, Why};
+use super::forward;
 use super::observe::{Judgement, judge};
 use super::response::{self, Found, Framing, Head, Kind, MAX_HEAD_BYTES};
+use crate::denial;
 use crate::engine::Engine;
 use crate::listing;
 
@@ -79,6 +81,7 @@ pub struct Answering {
     head_at: usize,
     informational: u8,
     body: Option<Box<Body>>,
+    closes: bool,
     started: bool,
     ended: Option<State>,
 }
@@ -93,6 +96,7 @@ impl Answering {
             head_at: 0,
             informational: 0,
             body: None,
+            closes: false,
             started: false,
             ended: None,
         }
@@ -139,6 +143,29 @@ impl Answering {
             state,
             ..Step::default()
         }
+    }
+
+    /// Lets the answer, if its head has not left, be its connection's last.
+    pub const fn close(&mut self) {
+        self.closes = true;
+    }
+
+    /// An answer of the gateway's own in the place of the server's, whole.
+    #[must_use]
+    pub fn refusal(&self, answer: &denial::Answer) -> Vec<u8> {
+        forward::answer(answer, self.closes)
+    }
+
+    /// What ends an event stream that broke with an answer to the request, if it can be ended with one.
+    #[must_use]
+    pub fn last_event(&self, answer: &denial::Answer) -> Option<Vec<u8>> {
+        if !self.may_close_with_event() {
+            return None;
+        }
+        let mut out = Vec::new();
+        chunk(format!("data: {}\n\n", answer.body).as_bytes(), &mut out);
+        out.extend_from_slice(LAST_CHUNK);
+        Some(out)
     }
 
     /// Whether the client was given the head of the answer.
@@ -201,7 +228,11 @@ impl Answering {
             match response::read(rest, &self.asked) {
                 Found::Head(head) if bounded(head.bytes) => {
                     let content = rest.get(head.bytes..).unwrap_or_default();
-                    let body = self.body.insert(Box::new(Body::new(*head, out)));
+                    let mut head = *head;
+                    if self.closes {
+                        head.lines.extend_from_slice(forward::CLOSES);
+                    }
+                    let body = self.body.insert(Box::new(Body::new(head, out)));
                     return body.feed(engine, &self.asked, content, out, step);
                 }
                 Found::Informational(head)

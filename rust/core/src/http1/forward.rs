@@ -8,6 +8,9 @@ use super::request::Head;
 use crate::decision::Decision;
 use crate::denial::{self, Answer};
 
+/// Says that an answer is its connection's last.
+pub(super) const CLOSES: &[u8] = b"connection: close\r\n";
+
 /// The request for the server.
 pub(super) fn request(route: &Route, head: &Head<'_>, with_session: bool, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(route.head.len() + head.length + body.len() + 40);
@@ -28,13 +31,16 @@ pub(super) fn request(route: &Route, head: &Head<'_>, with_session: bool, body: 
     out
 }
 
-/// A refusal, as a whole answer.
-pub(super) fn answer(answer: &Answer) -> Vec<u8> {
+/// A whole answer of the gateway's own.
+pub(super) fn answer(answer: &Answer, closes: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(answer.body.len() + 256);
     out.extend_from_slice(b"HTTP/1.1 ");
     number(&mut out, answer.status.into());
     out.extend_from_slice(b" \r\n");
     lines(&mut out, &answer.headers);
+    if closes {
+        out.extend_from_slice(CLOSES);
+    }
     end(&mut out, answer.body.as_bytes());
     out
 }

@@ -20,8 +20,8 @@ pub struct GateOptions {
     pub max_head_bytes: usize,
     /// Most bytes of a request's body.
     pub max_body_bytes: usize,
-    /// The values of Host that are the listener's own, compared byte for byte.
-    pub hosts: Vec<Vec<u8>>,
+    /// The values of Host that are the listener's own, compared byte for byte; `None` where any is.
+    pub hosts: Option<Vec<Vec<u8>>>,
 }
 
 /// One server as it is reached through this listener.
@@ -44,7 +44,7 @@ pub struct Route {
 pub struct Gate {
     pub(super) max_head_bytes: usize,
     pub(super) max_body_bytes: usize,
-    hosts: Vec<Vec<u8>>,
+    hosts: Option<Vec<Vec<u8>>>,
     routes: FxHashMap<Vec<u8>, Route>,
     task: Finder<'static>,
 }
@@ -89,11 +89,18 @@ impl Gate {
             && head.value(Name::Connection).is_none_or(stays)
             && head.value(Name::ContentType).is_some_and(is_json)
             && head.value(Name::Accept).is_none_or(accepts)
-            && self.hosts.iter().any(|own| own == host);
+            && self.names(host);
         if admitted {
             self.routes.get(head.target)
         } else {
             None
+        }
+    }
+
+    fn names(&self, host: &[u8]) -> bool {
+        match &self.hosts {
+            Some(own) => own.iter().any(|own| own == host),
+            None => !host.is_empty(),
         }
     }
 

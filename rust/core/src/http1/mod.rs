@@ -5,7 +5,7 @@
 //! in two ways, or is merely unusual, is given back byte for byte, to be judged by the parser and the
 //! admission behind this one, which refuse in words. So this module need not be complete, only sure.
 
-pub mod answer;
+mod answer;
 mod asked;
 pub mod chunked;
 mod events;
@@ -23,6 +23,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use answer::{Answering, Reason, State, Step};
 pub use asked::Asked;
 pub use gate::{Gate, GateOptions, Route};
 pub use intake::{Intake, Phase};

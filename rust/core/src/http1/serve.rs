@@ -77,7 +77,7 @@ pub(super) fn serve(
     route.engine.counts().observe(clock().since(now));
     if !decision.allowed {
         let protocol = route.engine.options().protocol_denials;
-        return Received::Answer(forward::answer(&denial::answer(&decision, protocol)));
+        return Received::Answer(forward::answer(&denial::answer(&decision, protocol), false));
     }
     if !gate.is_simple(&decision, body) {
         return hand_over(head, body, Some((route.tag, caller, decision)));

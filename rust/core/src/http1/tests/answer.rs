@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, Options};
 use crate::http1::Asked;
-use crate::http1::answer::{Answering, Reason, State};
+use crate::http1::{Answering, Reason, State};
 use crate::limit::LimitTable;
 use crate::policy::PolicySet;
 

@@ -5,7 +5,7 @@ use super::answer::{
     stream,
 };
 use crate::http1::Asked;
-use crate::http1::answer::{Answering, Reason, State};
+use crate::http1::{Answering, Reason, State};
 
 #[test]
 fn bad_chunks_are_a_fault() {

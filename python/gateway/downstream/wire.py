@@ -1,0 +1,386 @@
+"""The fast path: one client's connection, each arrival of bytes one call into the core.
+
+INVARIANT: one message is served at a time, in the order they came, and each is answered once. What
+the core does not take for plain is handed to the ASGI application, or with the connection to
+hypercorn, and never guessed at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from gateway._core import Exchange, Foreign, HandedOver, Intake
+from gateway.denial import refuse
+from gateway.downstream.handed import HandedRequest
+from gateway.downstream.http import DECIDED, Decided
+from gateway.downstream.passage import Passage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway._core import Failed, Gate
+    from gateway.asgi import ASGIApp, Scope
+    from gateway.denial import Answer
+    from gateway.downstream.http import HttpDoor
+    from gateway.downstream.visit import Service
+
+TICK_S = 0.25
+"""How often deadlines are looked at, and so how late one may be noticed."""
+HEAD_TIMEOUT_S = 5.0
+"""How long a request's head may take from its first byte to its last."""
+KEEP_ALIVE_S = 90.0
+"""Well over the 5 s after which client pools drop an idle connection."""
+WAITING_BYTES = 64 * 1024
+"""What a client may send behind a request that is being served; one that sends more is gone."""
+
+
+class Port:
+    """What all connections of one listener share.
+
+    Args:
+        door: the ASGI application.
+        gate: what the core is sure of.
+        services: by the tags of the gate's routes.
+        address: what was bound.
+    """
+
+    def __init__(
+        self, door: HttpDoor, gate: Gate, services: Sequence[Service], address: tuple[str, int]
+    ) -> None:
+        self.door = door
+        self.gate = gate
+        self.services = services
+        self.bounds = door.bounds
+        self.address = address
+        self.wires: set[Wire] = set()
+        self.passages: set[Passage] = set()
+        """Those that go on although their client has left."""
+        self.now = 0.0
+        """The event loop's time at the last tick; stamps are taken from it."""
+        self.take_over: Callable[[asyncio.Transport, bytes], None]
+        """Serves a connection that is not plain HTTP/1.1, given what has come on it."""
+        self._gone: asyncio.Future[None] | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+
+    def wire(self) -> Wire:
+        """A protocol for a connection that was accepted."""
+        return Wire(self)
+
+    def enter(self, wire: Wire) -> None:
+        """Count a connection in."""
+        if self._ticking is None:
+            self._wait()
+        self.wires.add(wire)
+
+    def leave(self, wire: Wire) -> None:
+        """Count a connection out."""
+        self.wires.discard(wire)
+        self._look_whether_gone()
+
+    def orphan(self, passage: Passage) -> None:
+        """Look after a call whose client has left."""
+        self.passages.add(passage)
+
+    def bury(self, passage: Passage) -> None:
+        """Such a call has ended."""
+        self.passages.discard(passage)
+        self._look_whether_gone()
+
+    async def gone(self) -> None:
+        """Until nothing is under way and no connection is left."""
+        if self.wires or self.passages:
+            self._gone = asyncio.get_running_loop().create_future()
+            await self._gone
+
+    def _look_whether_gone(self) -> None:
+        if not self.wires and not self.passages and self._gone is not None:
+            if not self._gone.done():
+                self._gone.set_result(None)
+            self._gone = None
+
+    def drain(self) -> None:
+        """Let each answer from now on be its connection's last."""
+        self.gate.drain()
+        for wire in self.wires:
+            wire.retire()
+
+    def close_idle(self) -> None:
+        """Close connections on which nothing is under way."""
+        for wire in list(self.wires):
+            if wire.idle:
+                wire.close()
+
+    def cut(self) -> None:
+        """The grace is over: answer what can be answered, and close."""
+        for wire in list(self.wires):
+            wire.cut()
+        for passage in list(self.passages):
+            passage.abandon()
+
+    def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = loop.time()
+        self._ticking = loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = None
+        if self.wires or self.passages:
+            self._wait()
+        for wire in list(self.wires):
+            wire.check(self.now)
+        for passage in list(self.passages):
+            passage.check(self.now)
+
+
+class Wire(asyncio.Protocol):
+    """A connection. Its bytes go to the core, and what the core says is done."""
+
+    __slots__ = (
+        "_behind",
+        "_busy",
+        "_closing",
+        "_handed",
+        "_intake",
+        "_passage",
+        "_port",
+        "_since",
+        "_stage",
+        "_stalled",
+        "_task",
+        "_transport",
+        "_waiter",
+    )
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._intake = Intake(port.gate)
+        self._passage = Passage(self, port)
+        self._transport: asyncio.Transport
+        self._task: asyncio.Task[None] | None = None
+        self._handed: HandedRequest | None = None
+        self._behind: list[bytes] = []
+        """What came while a message was served."""
+        self._busy = False
+        """Whether a message is being served."""
+        self._stage = "idle"
+        self._since = 0.0
+        """When the last tick saw the wait begin for what `_stage` says."""
+        self._stalled = 0.0
+        """When the client stopped taking bytes; 0 while it takes them."""
+        self._waiter: asyncio.Future[None] | None = None
+        self._closing = False
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._port.enter(self)
+        self._since = self._port.now
+
+    def data_received(self, data: bytes) -> None:
+        if self._busy or self._stalled:
+            self._behind.append(data)
+            if sum(map(len, self._behind)) > WAITING_BYTES:
+                self._transport.abort()
+        elif not self._closing:
+            self._act_on(self._intake.receive(data))
+
+    def eof_received(self) -> None:
+        """A client that ends its side is taken for one that left: nothing tells the two apart
+        before an answer is written."""
+        self._leave()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._leave()
+        self._port.leave(self)
+
+    def pause_writing(self) -> None:
+        self._stalled = self._port.now + TICK_S
+        self._passage.pause()
+
+    def resume_writing(self) -> None:
+        self._stalled = 0.0
+        self._passage.resume()
+        self._let_write()
+        if not self._busy:
+            self._next()
+
+    # What serves a message calls.
+
+    def write(self, data: bytes) -> None:
+        """Send, or nothing if the client has left."""
+        if not self._closing:
+            self._transport.write(data)
+
+    async def writable(self) -> None:
+        """Until the client has taken most of what was written, or left."""
+        if self._stalled and not self._closing:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def served(self) -> None:
+        """The message was answered, and what came behind it may be looked at."""
+        self._busy = False
+        self._since = self._port.now
+        if self._port.door.draining:
+            self.close()
+        elif not self._stalled and (self._behind or self._intake.pending):
+            self._next()
+
+    def go_on(self, app: ASGIApp) -> None:
+        """Let an application answer the message that was forwarded."""
+        self._run(app, HandedRequest(self, {"type": "http", "method": "POST"}, None))
+
+    def break_off(self) -> None:
+        """An answer was begun and cannot be ended, or nobody takes it."""
+        self._closing = True
+        self._transport.abort()
+
+    # What the port calls.
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._busy and not self._intake.pending
+
+    def retire(self) -> None:
+        """Say to the client that this answer is the last."""
+        self._passage.retire()
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        self._closing = True
+        self._transport.close()
+
+    def cut(self) -> None:
+        """Answer that the gateway is going, and close."""
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._passage.cut()
+            self.close()
+
+    def check(self, now: float) -> None:
+        """Look at deadlines."""
+        if self._stalled and now > self._stalled + self._port.bounds.relay.write_stall_s:
+            self.break_off()
+        elif self._passage.active:
+            self._passage.check(now)
+        elif not self._busy and not self._closing:
+            self._check_client(now)
+
+    # Inside.
+
+    def _act_on(self, result: object) -> None:
+        """Do what the core says, message by message, until one has to be waited for."""
+        while result is not None:
+            self._stage = "idle"
+            if type(result) is bytes:
+                self._transport.write(result)
+            elif type(result) is Exchange:
+                self._busy = self._passage.begin(result)
+            elif type(result) is HandedOver:
+                self._hand_over(result)
+            elif type(result) is Foreign:
+                self._give_away(result.raw)
+            else:
+                self._transport.write(cast("Failed", result).answer)
+                self.close()
+            if self._busy or self._stalled or self._closing:
+                return
+            self._since = self._port.now
+            if self._port.door.draining:
+                self.close()
+                return
+            if not self._intake.pending:
+                return
+            result = self._intake.receive(b"")
+
+    def _next(self) -> None:
+        """Look at what came meanwhile."""
+        behind = b"".join(self._behind)
+        self._behind.clear()
+        if not self._closing:
+            self._act_on(self._intake.receive(behind))
+
+    def _leave(self) -> None:
+        """The client is gone."""
+        self._closing = True
+        self._let_write()
+        self._passage.leave()
+        if self._handed is not None:
+            self._handed.leave()
+
+    def _check_client(self, now: float) -> None:
+        stage = self._intake.stage
+        if stage != self._stage:
+            self._stage, self._since = stage, now - TICK_S
+        waited_s = now - self._since - TICK_S
+        if stage == "idle":
+            if waited_s > KEEP_ALIVE_S:
+                self.close()
+        elif stage == "head":
+            if waited_s > HEAD_TIMEOUT_S:
+                self._refuse(refuse("malformed-request", "the request's head did not come in time"))
+        elif waited_s > self._port.bounds.body.allowance_s(self._intake.received):
+            self._refuse(refuse("request-timeout"))
+
+    def _refuse(self, answer: Answer) -> None:
+        _, headers, body = answer
+        fields = b"".join(b"%b: %b\r\n" % field for field in headers)
+        head = b"HTTP/1.1 408 \r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.write(head % (fields, len(body)) + body)
+        self.close()
+
+    def _hand_over(self, request: HandedOver) -> None:
+        self._busy = True
+        self._run(self._port.door, HandedRequest(self, self._scope(request), request.body))
+
+    def _run(self, app: ASGIApp, handed: HandedRequest) -> None:
+        self._handed = handed
+        self._task = asyncio.get_running_loop().create_task(self._serve(app, handed))
+
+    async def _serve(self, app: ASGIApp, handed: HandedRequest) -> None:
+        try:
+            await handed.serve(app)
+        finally:
+            self._task = self._handed = None
+            if not handed.whole:
+                self.break_off()
+            elif handed.closes:
+                self.close()
+            else:
+                self.served()
+
+    def _scope(self, request: HandedOver) -> Scope:
+        path, _, query = request.target.partition(b"?")
+        extensions: dict[str, object] = {}
+        if request.decision is not None and request.caller is not None:
+            service = self._port.services[request.tag]
+            extensions[DECIDED] = Decided(request.decision, request.caller, service)
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": request.method.decode("latin-1"),
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": request.headers,
+            "client": self._transport.get_extra_info("peername"),
+            "server": self._port.address,
+            "extensions": extensions,
+        }
+
+    def _give_away(self, raw: bytes) -> None:
+        self._closing = True
+        self._port.leave(self)
+        self._port.take_over(self._transport, raw)
+
+    def _let_write(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        self._waiter = None

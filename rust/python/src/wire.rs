@@ -1,0 +1,439 @@
+//! The fast path's codec for Python: one call for each arrival of bytes, in either direction.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use gateway_core::caller::Caller as CoreCaller;
+use gateway_core::decision::Kind;
+use gateway_core::engine::{Engine as CoreEngine, Outcome};
+use gateway_core::http1::{
+    Answering, Gate as CoreGate, GateOptions, Intake as CoreIntake, Phase, Reason, Received, Route,
+    State, Step,
+};
+
+use crate::clock;
+use crate::decision::Decision;
+use crate::engine::{Caller, Engine};
+
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// What one listener's fast path is sure of.
+#[pyclass(frozen, module = "gateway._core")]
+pub struct Gate {
+    /// Boxed, since it holds vectors of the processor's, aligned as no object of Python's is.
+    open: Box<CoreGate>,
+    /// The same without a route, so that everything is handed over.
+    closed: Box<CoreGate>,
+    draining: AtomicBool,
+    engines: Vec<Arc<CoreEngine>>,
+}
+
+type RouteOf<'py> = (
+    Vec<u8>,
+    Bound<'py, Engine>,
+    String,
+    String,
+    Vec<u8>,
+    Vec<Vec<u8>>,
+);
+
+#[pymethods]
+impl Gate {
+    #[new]
+    #[pyo3(signature = (*, hosts, routes, max_body_bytes = 1_048_576))]
+    fn new(hosts: Option<Vec<Vec<u8>>>, routes: Vec<RouteOf<'_>>, max_body_bytes: usize) -> Self {
+        let options = GateOptions {
+            max_head_bytes: MAX_HEAD_BYTES,
+            max_body_bytes,
+            hosts,
+        };
+        let closed = CoreGate::new(options.clone());
+        let mut open = CoreGate::new(options);
+        let mut engines = Vec::with_capacity(routes.len());
+        for (tag, (path, engine, grant, server, head, own_names)) in routes.into_iter().enumerate()
+        {
+            let engine = engine.get().0.clone();
+            engines.push(engine.clone());
+            let route = Route {
+                engine,
+                grant,
+                server,
+                head,
+                own_names,
+                tag,
+            };
+            open.add_route(path, route);
+        }
+        Self {
+            open: Box::new(open),
+            closed: Box::new(closed),
+            draining: AtomicBool::new(false),
+            engines,
+        }
+    }
+
+    fn drain(&self) {
+        // ORDERING: nothing else is published by it.
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Gate {
+    fn now(&self) -> &CoreGate {
+        // ORDERING: as in `drain`.
+        if self.draining.load(Ordering::Relaxed) {
+            &self.closed
+        } else {
+            &self.open
+        }
+    }
+}
+
+/// The incoming half of one client's connection.
+#[pyclass(module = "gateway._core")]
+pub struct Intake {
+    gate: Py<Gate>,
+    core: CoreIntake,
+}
+
+#[pymethods]
+impl Intake {
+    #[new]
+    fn new(gate: Py<Gate>) -> Self {
+        Self {
+            gate,
+            core: CoreIntake::default(),
+        }
+    }
+
+    fn receive<'py>(
+        &mut self,
+        py: Python<'py>,
+        data: &Bound<'py, PyBytes>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let gate = self.gate.get();
+        let clock = || clock::now(None);
+        Ok(
+            match self.core.receive(gate.now(), data.as_bytes(), &clock) {
+                Received::More => py.None().into_bound(py),
+                Received::Answer(answer) => PyBytes::new(py, &answer).into_any(),
+                Received::Forward(forward) => {
+                    let engine = gate.engines[forward.tag].clone();
+                    let exchange = Exchange {
+                        tag: forward.tag,
+                        request: PyBytes::new(py, &forward.bytes).unbind(),
+                        kind: forward.decision.kind,
+                        legacy: forward.asked.legacy,
+                        session: forward.asked.session.clone(),
+                        decision: Py::new(py, Decision::new(forward.decision, engine.clone()))?,
+                        answering: Answering::new(forward.asked),
+                        engine,
+                        caller: forward.caller,
+                        step: Step::default(),
+                    };
+                    Bound::new(py, exchange)?.into_any()
+                }
+                Received::HandOver(request) => {
+                    let tag = request.tag.unwrap_or_default();
+                    let decision = match request.decision {
+                        Some(core) => {
+                            let engine = gate.engines[tag].clone();
+                            Some(Py::new(py, Decision::new(core, engine))?)
+                        }
+                        None => None,
+                    };
+                    let handed = HandedOver {
+                        tag,
+                        method: request.method,
+                        target: request.target,
+                        headers: request.headers,
+                        body: request.body,
+                        caller: request.caller,
+                        decision,
+                    };
+                    Bound::new(py, handed)?.into_any()
+                }
+                Received::TakeOver => {
+                    let raw = self.core.take_raw();
+                    Bound::new(py, Foreign { raw })?.into_any()
+                }
+                Received::Failed(answer) => Bound::new(py, Failed { answer })?.into_any(),
+            },
+        )
+    }
+
+    #[getter]
+    fn pending(&self) -> bool {
+        !self.core.is_empty()
+    }
+
+    #[getter]
+    fn stage(&self) -> &'static str {
+        match self.core.phase() {
+            Phase::Idle => "idle",
+            Phase::Head => "head",
+            Phase::Body { .. } => "body",
+        }
+    }
+
+    #[getter]
+    fn received(&self) -> usize {
+        match self.core.phase() {
+            Phase::Body { received } => received,
+            Phase::Idle | Phase::Head => 0,
+        }
+    }
+}
+
+/// A whole request that the fast path does not serve.
+#[pyclass(frozen, module = "gateway._core")]
+pub struct HandedOver {
+    #[pyo3(get)]
+    tag: usize,
+    method: Vec<u8>,
+    target: Vec<u8>,
+    headers: Vec<(Vec<u8>, Vec<u8>)>,
+    body: Vec<u8>,
+    caller: Option<Arc<CoreCaller>>,
+    decision: Option<Py<Decision>>,
+}
+
+#[pymethods]
+impl HandedOver {
+    #[getter]
+    fn method<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.method)
+    }
+
+    #[getter]
+    fn target<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.target)
+    }
+
+    #[getter]
+    fn headers<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let pair =
+            |(name, value): &(Vec<u8>, Vec<u8>)| (PyBytes::new(py, name), PyBytes::new(py, value));
+        self.headers.iter().map(pair).collect()
+    }
+
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.body)
+    }
+
+    #[getter]
+    fn caller(&self) -> Option<Caller> {
+        self.caller.clone().map(Caller)
+    }
+
+    #[getter]
+    fn decision(&self, py: Python<'_>) -> Option<Py<Decision>> {
+        self.decision
+            .as_ref()
+            .map(|decision| decision.clone_ref(py))
+    }
+}
+
+/// Everything that came and was not served.
+#[pyclass(frozen, module = "gateway._core")]
+pub struct Foreign {
+    raw: Vec<u8>,
+}
+
+#[pymethods]
+impl Foreign {
+    #[getter]
+    fn raw<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.raw)
+    }
+}
+
+/// The answer after which the connection must end.
+#[pyclass(frozen, module = "gateway._core")]
+pub struct Failed {
+    answer: Vec<u8>,
+}
+
+#[pymethods]
+impl Failed {
+    #[getter]
+    fn answer<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.answer)
+    }
+}
+
+/// An allowed message on its way, and the answer to it as it comes.
+#[pyclass(module = "gateway._core")]
+pub struct Exchange {
+    tag: usize,
+    request: Py<PyBytes>,
+    kind: Kind,
+    legacy: bool,
+    session: Option<Box<[u8]>>,
+    engine: Arc<CoreEngine>,
+    caller: Arc<CoreCaller>,
+    decision: Py<Decision>,
+    answering: Answering,
+    step: Step,
+}
+
+const MORE: u8 = 0;
+const DONE: u8 = 1;
+const CLOSED: u8 = 2;
+const ODD: u8 = 3;
+const FAULT: u8 = 4;
+const LOOK: u8 = 8;
+
+type Fed<'py> = (u8, Option<Bound<'py, PyBytes>>);
+
+impl Exchange {
+    fn stepped<'py>(&mut self, py: Python<'py>, step: Step, out: &[u8]) -> Fed<'py> {
+        let state = match &step.state {
+            State::More => MORE,
+            State::Done { reusable } => {
+                self.decision.get().settle(Outcome::Done, None);
+                if *reusable { DONE } else { CLOSED }
+            }
+            State::Odd => ODD,
+            State::Fault { .. } => FAULT,
+        };
+        let look = !step.see.is_empty() || step.check.is_some();
+        self.step = step;
+        let out = (!out.is_empty()).then(|| PyBytes::new(py, out));
+        (if look { state | LOOK } else { state }, out)
+    }
+}
+
+#[pymethods]
+impl Exchange {
+    #[classattr]
+    const MORE: u8 = MORE;
+    #[classattr]
+    const DONE: u8 = DONE;
+    #[classattr]
+    const CLOSED: u8 = CLOSED;
+    #[classattr]
+    const ODD: u8 = ODD;
+    #[classattr]
+    const FAULT: u8 = FAULT;
+    #[classattr]
+    const LOOK: u8 = LOOK;
+
+    #[getter]
+    fn tag(&self) -> usize {
+        self.tag
+    }
+
+    #[getter]
+    fn request(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.request.clone_ref(py)
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    #[getter]
+    fn modern(&self) -> bool {
+        !self.legacy
+    }
+
+    #[getter]
+    fn session(&self) -> Option<String> {
+        let session = self.session.as_deref()?;
+        Some(session.iter().map(|byte| char::from(*byte)).collect())
+    }
+
+    #[getter]
+    fn caller(&self) -> Caller {
+        Caller(self.caller.clone())
+    }
+
+    fn feed<'py>(&mut self, py: Python<'py>, data: &Bound<'py, PyBytes>) -> Fed<'py> {
+        let mut out = Vec::new();
+        let step = self.answering.feed(&self.engine, data.as_bytes(), &mut out);
+        self.stepped(py, step, &out)
+    }
+
+    fn end<'py>(&mut self, py: Python<'py>) -> Fed<'py> {
+        let step = self.answering.end();
+        self.stepped(py, step, &[])
+    }
+
+    fn close(&mut self) {
+        self.answering.close();
+    }
+
+    #[getter]
+    fn started(&self) -> bool {
+        self.answering.started()
+    }
+
+    #[getter]
+    fn raw<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.answering.take_raw())
+    }
+
+    #[getter]
+    fn seen<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        let messages = self.step.see.iter();
+        messages.map(|message| PyBytes::new(py, message)).collect()
+    }
+
+    #[getter]
+    fn document<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let document = self.step.check.as_deref()?;
+        Some(PyBytes::new(py, document))
+    }
+
+    #[getter]
+    fn fault(&self) -> Option<(&'static str, &str)> {
+        let State::Fault { reason, message } = &self.step.state else {
+            return None;
+        };
+        let reason = match reason {
+            Reason::Invalid => "invalid",
+            Reason::Reset => "reset",
+        };
+        Some((reason, message.as_ref()))
+    }
+
+    fn give_back(&self) {
+        self.decision.get().settle(Outcome::NotSent, None);
+    }
+
+    #[getter]
+    fn decision(&self, py: Python<'_>) -> Py<Decision> {
+        self.decision.clone_ref(py)
+    }
+
+    #[pyo3(signature = (code, message, *, status))]
+    fn refusal<'py>(
+        &self,
+        py: Python<'py>,
+        code: &str,
+        message: &str,
+        status: u16,
+    ) -> Bound<'py, PyBytes> {
+        let fault = self.decision.get().fault_of(code, message, status);
+        PyBytes::new(py, &self.answering.refusal(&fault))
+    }
+
+    #[pyo3(signature = (code, message, *, status))]
+    fn last_event<'py>(
+        &self,
+        py: Python<'py>,
+        code: &str,
+        message: &str,
+        status: u16,
+    ) -> Option<Bound<'py, PyBytes>> {
+        let fault = self.decision.get().fault_of(code, message, status);
+        let event = self.answering.last_event(&fault)?;
+        Some(PyBytes::new(py, &event))
+    }
+}
