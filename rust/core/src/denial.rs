@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use crate::decision::{Code, Decision, Kind};
+use crate::decision::{Code, Decision, Kind, LimitReport};
+use crate::digits::Digits;
 use crate::limit::{Algorithm, Window};
 use crate::message::Era;
 use crate::policy::Quota;
@@ -20,6 +21,9 @@ pub struct Answer {
     /// JSON.
     pub body: String,
 }
+
+const QUOTAS: &str = "ratelimit-policy";
+const ROOM: &str = "ratelimit";
 
 const POLICY: i32 = -31010;
 const LIMIT: i32 = -31011;
@@ -39,21 +43,14 @@ pub fn answer(decision: &Decision, protocol: bool) -> Answer {
         return batch(decision, protocol, headers);
     }
     let (status, rpc_code) = status_of(decision);
-    let body =
-        if status == 200 && decision.is_tool_call() && !protocol && rpc_code != METHOD_NOT_FOUND {
-            tool_result(
-                decision,
-                &format!("[POLICY DENIED] {}", decision.message),
-                &decision_data(decision),
-            )
-        } else {
-            rpc_error(
-                decision,
-                rpc_code,
-                &decision.message,
-                &decision_data(decision),
-            )
-        };
+    let data = decision_data(decision);
+    let as_result =
+        status == 200 && decision.is_tool_call() && !protocol && rpc_code != METHOD_NOT_FOUND;
+    let body = if as_result {
+        tool_result(decision, ["[POLICY DENIED] ", &decision.message], &data)
+    } else {
+        rpc_error(decision, rpc_code, &decision.message, &data)
+    };
     Answer {
         status,
         headers,
@@ -95,7 +92,7 @@ pub fn fault(decision: &Decision, code: &str, message: &str, status: u16) -> Ans
         }
     }
     let body = if decision.is_tool_call() && answerable {
-        tool_result(decision, message, &data)
+        tool_result(decision, ["", message], &data)
     } else {
         rpc_error(decision, INTERNAL, message, &data)
     };
@@ -115,22 +112,76 @@ pub fn limit_headers(decision: &Decision) -> Vec<(&'static str, String)> {
     if decision.limits.is_empty() {
         return Vec::new();
     }
-    let (mut now, mut policy) = (String::new(), String::new());
-    for report in &decision.limits {
-        let quota = decision.policy.quota(report.quota);
-        let name = field_name(&quota.counter);
-        let whole = 10_u64.saturating_pow(u32::from(quota.scale));
-        let comma = if now.is_empty() { "" } else { ", " };
-        let _ = write!(policy, "{comma}\"{name}\";q={}", report.max / whole);
-        if let Some(window_s) = window_s(quota) {
-            let _ = write!(policy, ";w={window_s}");
-        }
-        let _ = write!(now, "{comma}\"{name}\";r={}", report.remaining / whole);
-        if window_s(quota).is_some() {
-            let _ = write!(now, ";t={}", report.reset_ns.div_ceil(1_000_000_000));
-        }
+    let (mut policy, mut now) = (Vec::new(), Vec::new());
+    push_quotas(&mut policy, decision);
+    push_room(&mut now, decision);
+    // They are ASCII throughout.
+    let text = |field| String::from_utf8(field).unwrap_or_default();
+    vec![(QUOTAS, text(policy)), (ROOM, text(now))]
+}
+
+/// The same fields as lines of a head, each with its CRLF.
+pub(crate) fn limit_lines(decision: &Decision) -> Vec<u8> {
+    let mut out = Vec::new();
+    if !decision.limits.is_empty() {
+        out.reserve(64 + 96 * decision.limits.len());
+        out.extend_from_slice(QUOTAS.as_bytes());
+        out.extend_from_slice(b": ");
+        push_quotas(&mut out, decision);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(ROOM.as_bytes());
+        out.extend_from_slice(b": ");
+        push_room(&mut out, decision);
+        out.extend_from_slice(b"\r\n");
     }
-    vec![("ratelimit-policy", policy), ("ratelimit", now)]
+    out
+}
+
+fn push_quotas(out: &mut Vec<u8>, decision: &Decision) {
+    push_items(out, decision, |out, report, quota| {
+        push_parameter(out, b";q=", report.max / whole(quota));
+        if let Some(window_s) = window_s(quota) {
+            push_parameter(out, b";w=", window_s);
+        }
+    });
+}
+
+fn push_room(out: &mut Vec<u8>, decision: &Decision) {
+    push_items(out, decision, |out, report, quota| {
+        push_parameter(out, b";r=", report.remaining / whole(quota));
+        if window_s(quota).is_some() {
+            push_parameter(out, b";t=", report.reset_ns.div_ceil(1_000_000_000));
+        }
+    });
+}
+
+/// The limits as a list of RFC 9651 strings: counters in printable ASCII, without quote and backslash.
+fn push_items(
+    out: &mut Vec<u8>,
+    decision: &Decision,
+    parameters: impl Fn(&mut Vec<u8>, &LimitReport, &Quota),
+) {
+    let is_plain = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
+    for (at, report) in decision.limits.iter().enumerate() {
+        let quota = decision.policy.quota(report.quota);
+        out.extend_from_slice(if at == 0 { b"\"" } else { b", \"" });
+        for c in quota.counter.chars() {
+            let byte = u8::try_from(c).ok().filter(|_| is_plain(c));
+            out.push(byte.unwrap_or(b'_'));
+        }
+        out.push(b'"');
+        parameters(out, report, quota);
+    }
+}
+
+fn push_parameter(out: &mut Vec<u8>, key: &[u8], value: u64) {
+    out.extend_from_slice(key);
+    out.extend_from_slice(Digits::of(value).as_bytes());
+}
+
+/// Units in a whole.
+fn whole(quota: &Quota) -> u64 {
+    10_u64.saturating_pow(u32::from(quota.scale))
 }
 
 fn window_s(quota: &Quota) -> Option<u64> {
@@ -143,48 +194,35 @@ fn window_s(quota: &Quota) -> Option<u64> {
     }
 }
 
-/// A counter's name as an RFC 9651 string: printable ASCII without quote and backslash.
-fn field_name(counter: &str) -> String {
-    counter
-        .chars()
-        .map(|c| {
-            if matches!(c, ' '..='~') && c != '"' && c != '\\' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
-}
-
 /// The decision as data: `{code, rule, message, counter, limit, window, remaining, retryAfterMs, policy}`,
 /// without the members that do not apply.
 #[must_use]
 pub fn decision_data(decision: &Decision) -> String {
-    let mut out = format!("{{\"code\":\"{}\"", decision.code);
+    let mut out = String::with_capacity(2 * decision.message.len() + 256);
+    out.push_str("{\"code\":\"");
+    out.push_str(decision.code.slug());
+    out.push('"');
     if let Some(rule) = &decision.rule {
-        let _ = write!(out, ",\"rule\":{}", escape(rule));
+        push_member(&mut out, ",\"rule\":", rule);
     }
     if !decision.message.is_empty() {
-        let _ = write!(out, ",\"message\":{}", escape(&decision.message));
+        push_member(&mut out, ",\"message\":", &decision.message);
     }
     if let Some(report) = decision.limits.first() {
         let quota = decision.policy.quota(report.quota);
-        let _ = write!(
-            out,
-            ",\"counter\":{},\"limit\":{}",
-            escape(&quota.counter),
-            report.limit(quota)
-        );
+        push_member(&mut out, ",\"counter\":", &quota.counter);
+        let _ = write!(out, ",\"limit\":{}", report.limit(quota));
         if !quota.window_text.is_empty() {
-            let _ = write!(out, ",\"window\":{}", escape(&quota.window_text));
+            push_member(&mut out, ",\"window\":", &quota.window_text);
         }
         let _ = write!(out, ",\"remaining\":{}", report.remaining(quota));
     }
     if let Some(ms) = decision.retry_after_ms() {
         let _ = write!(out, ",\"retryAfterMs\":{ms}");
     }
-    let _ = write!(out, ",\"policy\":\"{}\"}}", decision.policy.digest());
+    out.push_str(",\"policy\":\"");
+    out.push_str(decision.policy.digest());
+    out.push_str("\"}");
     out
 }
 
@@ -244,53 +282,86 @@ fn batch(decision: &Decision, protocol: bool, headers: Vec<(&'static str, String
 
 /// A tool result that a model can read (MCP "Error Handling" of tools), never with `structuredContent`,
 /// which one SDK validates even in errors.
-fn tool_result(decision: &Decision, text: &str, data: &str) -> String {
-    let result_type = if decision.era == Era::Modern {
-        "\"resultType\":\"complete\","
-    } else {
-        ""
-    };
-    format!(
-        "{{\"jsonrpc\":\"2.0\",{}\"result\":{{{result_type}\"isError\":true,\"content\":[{{\"type\":\"text\",\
-         \"text\":{}}}],\"_meta\":{{\"interlock/decision\":{data}}}}}}}",
-        id_member(decision),
-        escape(text),
-    )
+fn tool_result(decision: &Decision, text: [&str; 2], data: &str) -> String {
+    let mut out = String::with_capacity(data.len() + 2 * text[1].len() + 256);
+    out.push_str("{\"jsonrpc\":\"2.0\",");
+    push_id(&mut out, decision);
+    out.push_str("\"result\":{");
+    if decision.era == Era::Modern {
+        out.push_str("\"resultType\":\"complete\",");
+    }
+    out.push_str("\"isError\":true,\"content\":[{\"type\":\"text\",\"text\":\"");
+    for part in text {
+        push_escaped(&mut out, part);
+    }
+    out.push_str("\"}],\"_meta\":{\"interlock/decision\":");
+    out.push_str(data);
+    out.push_str("}}}");
+    out
 }
 
 fn rpc_error(decision: &Decision, code: i32, message: &str, data: &str) -> String {
-    format!(
-        "{{\"jsonrpc\":\"2.0\",{}\"error\":{{\"code\":{code},\"message\":{},\"data\":{data}}}}}",
-        id_member(decision),
-        escape(message),
-    )
+    let mut out = String::with_capacity(data.len() + 2 * message.len() + 256);
+    out.push_str("{\"jsonrpc\":\"2.0\",");
+    push_id(&mut out, decision);
+    let _ = write!(out, "\"error\":{{\"code\":{code}");
+    push_member(&mut out, ",\"message\":", message);
+    out.push_str(",\"data\":");
+    out.push_str(data);
+    out.push_str("}}");
+    out
 }
 
 /// The `id` member with its comma. Unknown, it is null up to 2025-06-18 and absent from 2025-11-25 on.
-fn id_member(decision: &Decision) -> String {
+fn push_id(out: &mut String, decision: &Decision) {
     match &decision.request_id {
-        Some(id) => format!("\"id\":{},", String::from_utf8_lossy(id)),
-        None if decision.omit_unknown_id || decision.era == Era::Modern => String::new(),
-        None => "\"id\":null,".to_owned(),
+        Some(id) => {
+            out.push_str("\"id\":");
+            out.push_str(&String::from_utf8_lossy(id));
+            out.push(',');
+        }
+        None if decision.omit_unknown_id || decision.era == Era::Modern => {}
+        None => out.push_str("\"id\":null,"),
     }
+}
+
+/// A member whose value is text; `key` has all that stands before its value.
+fn push_member(out: &mut String, key: &str, value: &str) {
+    out.push_str(key);
+    out.push('"');
+    push_escaped(out, value);
+    out.push('"');
 }
 
 /// A JSON string, quotes included. Line separators are escaped too: some readers take them for line ends.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+    push_member(&mut out, "", text);
+    out
+}
+
+fn push_escaped(out: &mut String, text: &str) {
+    let mut rest = text;
+    // Most texts are plain all the way.
+    while let Some(at) = rest
+        .bytes()
+        .position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'))
+    {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        let mut chars = special.chars();
+        match chars.next() {
+            Some('"') => out.push_str("\\\""),
+            Some('\\') => out.push_str("\\\\"),
+            Some('\n') => out.push_str("\\n"),
+            Some(c) if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
-            c => out.push(c),
+            Some(c) => out.push(c),
+            None => {}
         }
+        rest = chars.as_str();
     }
-    out.push('"');
-    out
+    out.push_str(rest);
 }

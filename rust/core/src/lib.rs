@@ -21,6 +21,7 @@ mod deciding;
 pub mod decimal;
 pub mod decision;
 pub mod denial;
+mod digits;
 pub mod engine;
 pub mod evaluate;
 pub mod explain;

@@ -88,7 +88,7 @@ impl LimitTable {
         payload: u64,
         now_ns: Option<u64>,
     ) -> bool {
-        let key = self.0.binding_key(kind, server, id);
+        let key = self.0.binding_key(kind, server, id.as_bytes());
         let owner = self.0.owner_word(grant);
         self.0
             .bind(key, owner, payload, clock::now(now_ns), IDLE_NS)
@@ -104,13 +104,14 @@ impl LimitTable {
         grant: &str,
         now_ns: Option<u64>,
     ) -> Option<u64> {
-        let key = self.0.binding_key(kind, server, id);
+        let key = self.0.binding_key(kind, server, id.as_bytes());
         let binding = self.0.owner(key, clock::now(now_ns))?;
         (binding.owner == self.0.owner_word(grant)).then_some(binding.payload)
     }
 
     fn unbind(&self, kind: &str, server: &str, id: &str) {
-        self.0.unbind(self.0.binding_key(kind, server, id));
+        self.0
+            .unbind(self.0.binding_key(kind, server, id.as_bytes()));
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

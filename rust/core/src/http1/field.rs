@@ -127,14 +127,20 @@ impl<'a> Field<'a> {
     pub(super) fn read(input: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut lower = [0; LONGEST];
         let mut length = 0;
-        for byte in input {
-            let Some(folded) = token_byte(*byte) else {
+        for (byte, place) in input.iter().zip(&mut lower) {
+            let folded = TOKEN.get(usize::from(*byte)).copied().unwrap_or_default();
+            if folded == 0 {
                 break;
-            };
-            if let Some(place) = lower.get_mut(length) {
-                *place = folded;
             }
+            *place = folded;
             length += 1;
+        }
+        if length == LONGEST {
+            let rest = input.get(LONGEST..).unwrap_or_default();
+            length += rest
+                .iter()
+                .take_while(|byte| token_byte(**byte).is_some())
+                .count();
         }
         let (spelt, rest) = input.split_at_checked(length)?;
         if spelt.is_empty() {
@@ -155,11 +161,6 @@ impl<'a> Field<'a> {
             None => Name::Other,
         };
         Some((Self { name, spelt, value }, rest))
-    }
-
-    /// The name in lower case.
-    pub(super) fn lower(&self) -> impl Iterator<Item = u8> + 'a {
-        self.spelt.iter().map(u8::to_ascii_lowercase)
     }
 }
 

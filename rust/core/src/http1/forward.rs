@@ -5,8 +5,8 @@
 
 use super::gate::Route;
 use super::request::Head;
-use crate::decision::Decision;
-use crate::denial::{self, Answer};
+use crate::denial::Answer;
+use crate::digits::Digits;
 
 /// Says that an answer is its connection's last.
 pub(super) const CLOSES: &[u8] = b"connection: close\r\n";
@@ -20,12 +20,9 @@ pub(super) fn request(route: &Route, head: &Head<'_>, with_session: bool, body: 
             continue;
         }
         match field.name.text() {
-            Some(text) => out.extend_from_slice(text),
-            None => out.extend(field.lower()),
+            Some(name) => push_line(&mut out, name, field.value),
+            None => push_line(&mut out, &field.spelt.to_ascii_lowercase(), field.value),
         }
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(field.value);
-        out.extend_from_slice(b"\r\n");
     }
     end(&mut out, body);
     out
@@ -35,9 +32,11 @@ pub(super) fn request(route: &Route, head: &Head<'_>, with_session: bool, body: 
 pub(super) fn answer(answer: &Answer, closes: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(answer.body.len() + 256);
     out.extend_from_slice(b"HTTP/1.1 ");
-    number(&mut out, answer.status.into());
+    out.extend_from_slice(Digits::of(answer.status.into()).as_bytes());
     out.extend_from_slice(b" \r\n");
-    lines(&mut out, &answer.headers);
+    for (name, value) in &answer.headers {
+        push_line(&mut out, name.as_bytes(), value.as_bytes());
+    }
     if closes {
         out.extend_from_slice(CLOSES);
     }
@@ -45,33 +44,17 @@ pub(super) fn answer(answer: &Answer, closes: bool) -> Vec<u8> {
     out
 }
 
-/// The limits that applied, as lines of a head.
-pub(super) fn limits(decision: &Decision) -> Vec<u8> {
-    let mut out = Vec::new();
-    lines(&mut out, &denial::limit_headers(decision));
-    out
-}
-
-fn lines(out: &mut Vec<u8>, fields: &[(&'static str, String)]) {
-    for (name, value) in fields {
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
 /// The framing, the empty line and the body.
 fn end(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(b"content-length: ");
-    number(out, body.len());
+    out.extend_from_slice(Digits::of(body.len() as u64).as_bytes());
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
 }
 
-fn number(out: &mut Vec<u8>, number: usize) {
-    if number >= 10 {
-        self::number(out, number / 10);
-    }
-    out.push(b'0' + u8::try_from(number % 10).unwrap_or_default());
+fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }

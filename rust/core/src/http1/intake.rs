@@ -40,6 +40,8 @@ enum Known {
         coding: Chunked,
         body: Vec<u8>,
     },
+    /// It is not plain, and no more of it will make it so.
+    Odd,
 }
 
 impl Default for Known {
@@ -95,7 +97,7 @@ impl Intake {
     pub fn phase(&self) -> Phase {
         match &self.known {
             _ if self.is_empty() => Phase::Idle,
-            Known::Head(_) => Phase::Head,
+            Known::Head(_) | Known::Odd => Phase::Head,
             Known::Length { head, .. } => Phase::Body {
                 received: (self.kept.len() - self.start).saturating_sub(*head),
             },
@@ -108,67 +110,68 @@ impl Intake {
     /// All bytes that were not made into a message, as they came. Nothing is kept after this.
     #[must_use]
     pub fn take_raw(&mut self) -> Vec<u8> {
-        let mut raw = mem::take(self).kept;
-        raw.drain(..self.start);
-        raw
+        let Self {
+            mut kept, start, ..
+        } = mem::take(self);
+        kept.drain(..start);
+        kept
     }
 
     fn take(&mut self, gate: &Gate, data: &[u8], clock: &dyn Fn() -> Nanos) -> Received {
-        if self.is_empty() {
-            if let Some((received, used)) = self.serve_in_place(gate, data, clock) {
-                self.keep(data.get(used..).unwrap_or_default());
-                return received;
-            }
+        // What comes whole is read where it lies.
+        let in_place = self.is_empty();
+        if !in_place {
+            self.keep(data);
         }
-        self.keep(data);
         let kept = mem::take(&mut self.kept);
-        let bytes = kept.get(self.start..).unwrap_or_default();
-        let served = self.serve_kept(gate, bytes, clock);
-        self.kept = kept;
-        match served {
-            Ok(Some((received, used))) => {
-                self.start += used;
-                self.known = Known::default();
-                self.keep(&[]);
-                received
-            }
-            Ok(None) => Received::More,
-            Err(NotPlain) => Received::TakeOver,
-        }
-    }
-
-    /// Serves the message that `data` begins with, if it is all there and its body is not coded; also returns
-    /// its length.
-    fn serve_in_place(
-        &mut self,
-        gate: &Gate,
-        data: &[u8],
-        clock: &dyn Fn() -> Nanos,
-    ) -> Option<(Received, usize)> {
-        let head = Head::read(data).ok()?;
-        let Known::Length {
-            head: length,
-            whole,
-        } = framed(gate, &head).ok()?
-        else {
-            return None;
+        let bytes = if in_place {
+            data
+        } else {
+            kept.get(self.start..).unwrap_or_default()
         };
-        let body = data.get(length..whole)?;
-        Some((serve(gate, &mut self.last, &head, body, clock), whole))
+        let served = self.serve_first(gate, bytes, clock);
+        self.kept = kept;
+        let (received, used) = match served {
+            Ok(Some((received, used))) => {
+                self.known = Known::default();
+                (received, used)
+            }
+            Ok(None) => (Received::More, 0),
+            Err(NotPlain) => {
+                self.known = Known::Odd;
+                (Received::TakeOver, 0)
+            }
+        };
+        if in_place {
+            self.keep(data.get(used..).unwrap_or_default());
+        } else {
+            self.start += used;
+            self.keep(&[]);
+        }
+        received
     }
 
     /// Serves the message that `bytes` begins with, once it is all there; also returns its length.
-    fn serve_kept(
+    fn serve_first(
         &mut self,
         gate: &Gate,
         bytes: &[u8],
         clock: &dyn Fn() -> Nanos,
     ) -> Result<Option<(Received, usize)>, NotPlain> {
+        let mut first_read = None;
         if let Known::Head(search) = &mut self.known {
-            if !search.finds_end(bytes, gate.max_head_bytes)? {
-                return Ok(None);
+            // Mostly all of it is there, and then its end need not be looked for.
+            if search.is_new() {
+                first_read = Head::read(bytes).ok();
             }
-            self.known = framed(gate, &Head::read(bytes)?)?;
+            let head = match &mut first_read {
+                Some(head) => head,
+                none if search.finds_end(bytes, gate.max_head_bytes)? => {
+                    none.insert(Head::read(bytes)?)
+                }
+                _ => return Ok(None),
+            };
+            self.known = framed(gate, head)?;
         }
         let coded;
         let (body, used) = match &mut self.known {
@@ -181,8 +184,7 @@ impl Intake {
                 let (used, done) = coding.feed(new, body).map_err(|_| NotPlain)?;
                 *read += used;
                 let announced = (body.len() as u64).saturating_add(coding.left());
-                let most = gate.max_body_bytes;
-                if announced > most as u64 || *read > coded_bytes(gate) {
+                if announced > gate.max_body_bytes as u64 || *read > coded_bytes(gate) {
                     return Err(NotPlain);
                 }
                 if !done {
@@ -191,10 +193,13 @@ impl Intake {
                 coded = mem::take(body);
                 (coded.as_slice(), *read)
             }
-            Known::Head(_) => return Ok(None),
+            Known::Head(_) | Known::Odd => return Err(NotPlain),
         };
-        let head = Head::read(bytes)?;
-        let received = serve(gate, &mut self.last, &head, body, clock);
+        let head = match &mut first_read {
+            Some(head) => head,
+            none => none.insert(Head::read(bytes)?),
+        };
+        let received = serve(gate, &mut self.last, head, body, clock);
         Ok(Some((received, used)))
     }
 

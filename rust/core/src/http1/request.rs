@@ -163,9 +163,9 @@ fn word(input: &[u8], is_part: impl Fn(u8) -> bool) -> Result<(&[u8], &[u8]), No
     }
 }
 
-/// A Content-Length.
+/// A Content-Length; one with zeros in front has been read as octal by some.
 fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > LENGTH_DIGITS {
+    if !matches!(digits, [b'0'] | [b'1'..=b'9', ..]) || digits.len() > LENGTH_DIGITS {
         return None;
     }
     digits.iter().try_fold(0_u64, |number, digit| {
@@ -182,6 +182,11 @@ pub(super) struct Search {
 }
 
 impl Search {
+    /// Whether nothing was searched yet.
+    pub(super) fn is_new(self) -> bool {
+        self.seen == 0
+    }
+
     /// Looks for the empty line that ends the head `input` begins with, and goes on where it stopped when
     /// there was less of it.
     ///

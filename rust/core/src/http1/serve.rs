@@ -35,7 +35,7 @@ struct Place {
 }
 
 impl Place {
-    fn of(route: &Route, session: &str) -> Self {
+    fn of(route: &Route, session: &[u8]) -> Self {
         let table = route.engine.table();
         Self {
             key: table.binding_key("session", &route.server, session),
@@ -90,7 +90,7 @@ pub(super) fn serve(
             id: decision.request_id.clone().filter(|_| is_request),
             legacy: !modern,
             session: session.map(Into::into),
-            told: forward::limits(&decision),
+            told: denial::limit_lines(&decision),
         },
         decision,
         caller,
@@ -107,10 +107,9 @@ fn sender(
     let known = last.as_ref().filter(|last| {
         last.tag == route.tag && last.caller.session().map(str::as_bytes) == session
     });
-    let name = session.map(std::str::from_utf8).transpose().ok()?;
     let place = match known {
         Some(known) => known.session,
-        None => name.map(|name| Place::of(route, name)),
+        None => session.map(|session| Place::of(route, session)),
     };
     let revision = match place {
         Some(Place { key, owner }) => {
@@ -128,7 +127,7 @@ fn sender(
     let caller = Arc::new(Caller::new(
         route.grant.clone(),
         route.server.clone(),
-        name.map(str::to_owned),
+        session.map(|session| String::from_utf8_lossy(session).into_owned()),
         revision_name(revision),
     ));
     *last = Some(Sender {
@@ -154,7 +153,7 @@ fn hand_over(
 ) -> Received {
     let fields = head.fields.iter();
     let headers = fields
-        .map(|field| (field.lower().collect(), field.value.to_vec()))
+        .map(|field| (field.spelt.to_ascii_lowercase(), field.value.to_vec()))
         .collect();
     let (tag, caller, decision) = match decided {
         Some((tag, caller, decision)) => (Some(tag), Some(caller), Some(decision)),

@@ -47,13 +47,8 @@ impl LimitTable {
 
     /// The key of a binding: what `kind` of thing (`session`, `task`, `reply`) of which server has this id.
     #[must_use]
-    pub fn binding_key(&self, kind: &str, server: &str, id: &str) -> QuotaKey {
-        self.key(&[
-            b"binding",
-            kind.as_bytes(),
-            server.as_bytes(),
-            id.as_bytes(),
-        ])
+    pub fn binding_key(&self, kind: &str, server: &str, id: &[u8]) -> QuotaKey {
+        self.key(&[b"binding", kind.as_bytes(), server.as_bytes(), id])
     }
 
     /// The word by which a binding remembers the grant that owns it.

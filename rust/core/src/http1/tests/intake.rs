@@ -114,8 +114,8 @@ fn a_session_passes_if_it_is_the_grants() {
     };
     let handed = handed(ask("", "s1"));
     assert!(handed.decision.is_none() && handed.tag.is_none());
-    let bind = |session, grant, revision| {
-        let key = table.binding_key("session", "bank", session);
+    let bind = |session: &str, grant, revision| {
+        let key = table.binding_key("session", "bank", session.as_bytes());
         let owner = table.owner_word(grant);
         table.bind(key, owner, revision, NOW, 1 << 50).unwrap();
     };
@@ -149,7 +149,7 @@ fn a_connection_remembers_its_sender_only_while_it_is_the_same() {
         );
         matches!(received, Received::Forward(_)).then(|| forwarded(received).caller)
     };
-    let key = table.binding_key("session", "bank", "s");
+    let key = table.binding_key("session", "bank", b"s");
     let owner = table.owner_word("laptop");
     table.bind(key, owner, 0, NOW, 1 << 50).unwrap();
     let first = ask("Mcp-Session-Id: s\r\n").unwrap();

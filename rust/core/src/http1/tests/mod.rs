@@ -7,6 +7,9 @@
 
 mod answer;
 mod chunked;
+mod cuts;
+mod gate;
 mod intake;
+mod smuggling;
 mod streams;
 mod support;

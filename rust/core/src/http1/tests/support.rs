@@ -27,7 +27,7 @@ pub(super) fn gate_to(engine: &Arc<Engine>) -> Gate {
     let mut gate = Gate::new(GateOptions {
         max_head_bytes: 4096,
         max_body_bytes: 2048,
-        hosts: vec![b"localhost:8000".to_vec(), b"127.0.0.1:8000".to_vec()],
+        hosts: Some(vec![b"localhost:8000".to_vec(), b"127.0.0.1:8000".to_vec()]),
     });
     let route = Route {
         engine: engine.clone(),
