@@ -26,10 +26,23 @@ __all__ = [
     "__version__",
     "build_info",
     "policy_schema",
+    "sum_expositions",
 ]
 
 def build_info() -> dict[str, str]:
     """Version, target and build profile of the extension, for `/version` and bug reports."""
+
+def sum_expositions(
+    present: Sequence[bytes], past: Sequence[bytes], added: Sequence[bytes]
+) -> bytes:
+    """One text of metrics for those of several processes.
+
+    Counters and histograms are added up, and so are the gauges named in `added`; any other gauge is
+    told as the first text that has it does.
+
+    Args:
+        past: texts of processes that ended, of which only counters and histograms count.
+    """
 
 def policy_schema() -> str:
     """The JSON Schema (draft 2020-12) of the policy document, as JSON text."""
@@ -289,8 +302,28 @@ class Engine:
     ) -> list[dict[str, str | int | float | None]]:
         """Live use of each limit without a `key`: rule, counter, window, max, used, remaining,
         reset_ms."""
-    def decide_histogram(self) -> tuple[list[int], int, int]:
-        """Power-of-two buckets of decide's nanoseconds, their sum, and count."""
+    def usage_ratios(self, caller: Caller, *, now_ns: int | None = None) -> list[tuple[str, float]]:
+        """(counter, used share of the fullest of its limits, 1 being all); limits without a
+        `key`."""
+    def decision_lines(self, caller: Caller) -> bytes:
+        """`counters` as lines of `interlock_decisions_total`, labelled with the caller's names."""
+    def usage_lines(self, caller: Caller, *, now_ns: int | None = None) -> bytes:
+        """`usage_ratios` as lines of `interlock_limit_usage_ratio`, likewise."""
+    def observe(self, phase: Literal["decide", "request", "upstream"], duration_ns: int) -> None:
+        """Count how long something took: a `request` that was admitted from its last byte in to
+        its answer's last byte out, or the `upstream` part of it. `decide` counts itself.
+
+        Raises:
+            ValueError: there is no such phase.
+        """
+    def histogram(
+        self, phase: Literal["decide", "request", "upstream"]
+    ) -> tuple[list[int], int, int]:
+        """Power-of-two buckets of a phase's nanoseconds, their sum, and count.
+
+        Raises:
+            ValueError: there is no such phase.
+        """
 
 @final
 class Gate:

@@ -60,15 +60,11 @@ class Route:
         self.point = EnforcementPoint(self.engine)
         self.traffic = Traffic()
         self.ids = Sessions(table, server.name)
-        self._caller = Callers(1).get(grant, server.name)
+        self.caller = Callers(1).get(grant, server.name)
 
     def policy(self) -> PolicyStatus:
         """What is in force, and how the last reload went."""
         return self.source.status()
-
-    def usage(self) -> list[dict[str, str | int | float | None]]:
-        """Live use of the limits that have no key."""
-        return self.engine.usage(self._caller)
 
     @property
     def in_flight(self) -> int:
@@ -203,7 +199,27 @@ class Gateway:
         await asyncio.gather(*closing)
 
 
-def create_app(settings: Settings) -> ASGIApp:
+class App:
+    """The sidecar as an ASGI application with a lifespan.
+
+    Attributes:
+        view: what operators may see, for `gateway.operate.collector.InterlockCollector`.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.view = gateway.admin_view
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(self._gateway, receive, send)
+        elif scope["type"] == "http":
+            await self._gateway.data(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+
+def create_app(settings: Settings) -> App:
     """The sidecar as an ASGI application with a lifespan, for any ASGI server.
 
     Raises:
@@ -212,17 +228,7 @@ def create_app(settings: Settings) -> ASGIApp:
         PolicyError: a policy is not valid.
     """
     path = str(settings.state) if settings.state is not None else None
-    gateway = Gateway(settings, table=LimitTable(settings.slots, path=path))
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _live(gateway, receive, send)
-        elif scope["type"] == "http":
-            await gateway.data(scope, receive, send)
-        else:
-            await send({"type": "websocket.close"})
-
-    return app
+    return App(Gateway(settings, table=LimitTable(settings.slots, path=path)))
 
 
 async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:

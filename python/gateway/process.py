@@ -10,8 +10,9 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway import eventloop
@@ -20,8 +21,8 @@ from gateway.app import Gateway
 from gateway.downstream.stdio import wrap
 from gateway.enforcement import EnforcementPoint
 from gateway.errors import StartError, table_problem
-from gateway.operate.admin import create_admin
-from gateway.operate.view import Snapshot, take
+from gateway.operate.admin import Ask, create_admin
+from gateway.operate.report import tell
 from gateway.policies import PolicySource
 from gateway.server import Listener, bind
 from gateway.settings import Address, Settings
@@ -80,11 +81,7 @@ async def _run(settings: Settings) -> int:
     fast = gateway.fast_path(data.getsockname()[:2])
     listener = Listener(gateway.data, data, fast=fast)
     await listener.start()
-
-    async def snapshot() -> Snapshot:
-        return take(gateway.admin_view)
-
-    operators = await serve_admin(snapshot, admin, settings)
+    operators = await serve_admin(partial(tell, gateway.admin_view), admin, settings)
     announce(settings)
     await signals.stop.wait()
     gateway.drain()
@@ -172,13 +169,11 @@ def bind_all(
     )
 
 
-async def serve_admin(
-    snapshot: Callable[[], Awaitable[Snapshot]], sock: socket.socket | None, settings: Settings
-) -> Listener | None:
+async def serve_admin(ask: Ask, sock: socket.socket | None, settings: Settings) -> Listener | None:
     """Open the operators' port, if there is to be one."""
     if sock is None:
         return None
-    listener = Listener(create_admin(snapshot, settings), sock)
+    listener = Listener(create_admin(ask, settings), sock)
     await listener.start()
     return listener
 

@@ -13,6 +13,7 @@ import pickle
 import signal
 import socket
 import sys
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ import orjson
 
 from gateway._core import LimitTable
 from gateway.errors import Problem, StartError
-from gateway.operate.view import Snapshot, merge, retire
+from gateway.operate.report import Topic, merge, retire
 from gateway.process import (
     Signals,
     announce,
@@ -30,7 +31,7 @@ from gateway.process import (
     serve_admin,
 )
 from gateway.server import bind
-from gateway.worker import ASK, MAX_LINE_BYTES, Order
+from gateway.worker import Order
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -51,7 +52,7 @@ class _Worker:
     """A worker that came up, and what it tells.
 
     Attributes:
-        last: its newest snapshot, good for the day it dies.
+        last: what it told last, by topic, good for the day it dies.
         silent: it did not answer when it was last asked.
     """
 
@@ -60,33 +61,42 @@ class _Worker:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        first: Snapshot,
     ) -> None:
         self.process = process
-        self.last = first
+        self.last: dict[Topic, bytes] = {}
         self.silent = False
         self._reader = reader
         self._writer = writer
-        self._heard = asyncio.Event()
+        self._asked: deque[tuple[Topic, asyncio.Future[None]]] = deque()
 
     async def listen(self) -> None:
-        """Take in what it sends, until it ends."""
-        with suppress(ConnectionError):
-            while line := await self._reader.readline():
-                self.last = orjson.loads(line)
-                self._heard.set()
+        """Take in what it tells, until it ends."""
+        while (told := await _told(self._reader)) is not None:
+            topic, answer = self._asked.popleft()
+            self.last[topic] = told
+            if not answer.done():
+                answer.set_result(None)
 
-    async def ask(self) -> Snapshot:
-        """A fresh snapshot; the last one if the worker does not answer in time."""
-        self._heard.clear()
+    async def ask(self, topic: Topic) -> bytes | None:
+        """What it tells now; what it told last if it does not answer in time."""
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked.append((topic, answer))
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
-                self._writer.write(ASK)
-                await self._heard.wait()
+                self._writer.write(topic.encode() + b"\n")
+                await answer
             self.silent = False
         except TimeoutError:
             self.silent = True
-        return self.last
+        return self.last.get(topic)
+
+
+async def _told(reader: asyncio.StreamReader) -> bytes | None:
+    """One answer of a worker; None once it has ended."""
+    with suppress(ConnectionError, asyncio.IncompleteReadError):
+        if size := await reader.readline():
+            return await reader.readexactly(int(size))
+    return None
 
 
 def run(settings: Settings) -> int:
@@ -111,7 +121,7 @@ class _Supervisor:
         # Bound but never listening: it keeps the port ours while workers come and go.
         self._placeholder, self._admin, self._settings = bind_all(settings, shared=True)
         self._workers: dict[int, _Worker] = {}
-        self._past: Snapshot | None = None
+        self._past = b""
         self._failed: StartError | None = None
         self._up = asyncio.Event()
 
@@ -123,7 +133,7 @@ class _Supervisor:
         await asyncio.wait({up, stopping}, return_when=asyncio.FIRST_COMPLETED)
         operators = None
         if self._up.is_set():
-            operators = await serve_admin(self.snapshot, self._admin, self._settings)
+            operators = await serve_admin(self.ask, self._admin, self._settings)
             announce(self._settings)
             await stopping
         up.cancel()
@@ -134,19 +144,20 @@ class _Supervisor:
             raise self._failed
         return 0
 
-    async def snapshot(self) -> Snapshot:
-        """What all workers have counted, those that died included."""
+    async def ask(self, topic: Topic) -> bytes:
+        """What all workers tell, and what those that died have counted."""
         workers = list(self._workers.values())
-        found = await asyncio.gather(*(worker.ask() for worker in workers))
-        if self._past is not None:
-            found.append(self._past)
-        snapshot = merge(found)
+        told = await asyncio.gather(*(worker.ask(topic) for worker in workers))
+        merged = merge(topic, [one for one in told if one is not None], self._past)
+        if topic != "ready":
+            return merged
+        reasons = orjson.loads(merged)
         missing = self._settings.workers - sum(not worker.silent for worker in workers)
         if self._signals.stop.is_set():
-            snapshot["not_ready"].append("draining")
+            reasons.append("draining")
         elif missing:
-            snapshot["not_ready"].append(f"{missing} of {self._settings.workers} workers are down")
-        return snapshot
+            reasons.append(f"{missing} of {self._settings.workers} workers are down")
+        return orjson.dumps(reasons)
 
     async def _keep(self, index: int) -> None:
         """Have one worker running until told to stop."""
@@ -173,13 +184,13 @@ class _Supervisor:
         process, reader, writer = await self._spawn()
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                line = await reader.readline()
+                serves = await _told(reader) is not None
         except TimeoutError:
-            line = b""
+            serves = False
             process.kill()
         listening = None
-        if line:
-            worker = _Worker(process, reader, writer, orjson.loads(line))
+        if serves:
+            worker = _Worker(process, reader, writer)
             listening = asyncio.create_task(worker.listen())
             self._workers[index] = worker
             if len(self._workers) == self._settings.workers:
@@ -191,8 +202,7 @@ class _Supervisor:
             await listening
         writer.close()
         if (dead := self._workers.pop(index, None)) is not None:
-            past = [retire(dead.last)] + ([self._past] if self._past is not None else [])
-            self._past = merge(past)
+            self._past = retire(self._past, dead.last.get("metrics", b""))
         return code
 
     async def _spawn(
@@ -215,7 +225,7 @@ class _Supervisor:
         assert process.stdin is not None
         process.stdin.write(pickle.dumps(Order(self._settings, self._table_path)))
         process.stdin.close()
-        return process, *await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
+        return process, *await asyncio.open_connection(sock=ours)
 
     async def _drain(self, keepers: list[asyncio.Task[None]]) -> None:
         self._placeholder.close()

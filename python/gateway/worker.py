@@ -12,24 +12,19 @@ import pickle
 import socket
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import orjson
+from typing import TYPE_CHECKING, cast
 
 from gateway import eventloop
 from gateway._core import LimitTable
 from gateway.app import Gateway
 from gateway.errors import StartError
-from gateway.operate.view import take
+from gateway.operate.report import tell
 from gateway.process import Signals, log_to_stderr
 from gateway.server import Listener, bind
 
 if TYPE_CHECKING:
+    from gateway.operate.report import Topic
     from gateway.settings import Settings
-
-ASK = b"?\n"
-"""What a supervisor sends on the control channel to have a snapshot."""
-MAX_LINE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +60,15 @@ async def _work(order: Order, channel: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
 
     async def report() -> None:
-        """Send a snapshot now, and one for each time it is asked for."""
+        """Say that we serve, and then what is asked for: a topic a line. Each answer's length comes
+        before it."""
+        topic = "ready"
         try:
-            while True:
-                writer.write(orjson.dumps(take(gateway.admin_view)) + b"\n")
+            while topic:
+                told = await tell(gateway.admin_view, cast("Topic", topic))
+                writer.writelines((b"%d\n" % len(told), told))
                 await writer.drain()
-                if await reader.readline() != ASK:
-                    return
+                topic = (await reader.readline()).decode().strip()
         except ConnectionError:
             return
         finally:

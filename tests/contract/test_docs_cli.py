@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
-from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 
 from gateway import LimitTable
 from gateway.cli import VERBS, interlock
-from gateway.operate.admin import create_admin, versions
+from gateway.operate.admin import create_admin
 from gateway.operate.metrics import render
 from gateway.settings import MAX_WORKERS, Settings
 from support.door import Client, Reply
+from support.operators import asked, view
 from support.pages import ROOT, Row, blocks, codes, page, plain, sections, table
-
-if TYPE_CHECKING:
-    from gateway.operate.view import Snapshot
 
 PAGE = "docs/operations.md"
 PARTS = sections(PAGE, 2)
@@ -100,25 +97,8 @@ def test_a_command_line_is_understood(name: str, line: str) -> None:
     command.make_context("interlock", args, resilient_parsing=False)
 
 
-def snapshot() -> Snapshot:
-    policy = {"name": "p", "digest": "d", "source": "s", "loaded_at": 1.0, "last_error": None}
-    route: Any = {
-        "server": "s",
-        "grant": "g",
-        "policy": {**policy, "reloads": {"success": 1}},
-        "decisions": [("t", "allow", "allowed", 1)],
-        "shadow": [("/default", 1)],
-        "decide": ([0] * 40, 0, 0),
-        "usage": [{"counter": "c", "max": 1, "used": 1}],
-        "in_flight": 0,
-        "sessions": 0,
-        "upstream_errors": {"connect": 1},
-    }
-    return {"not_ready": [], "routes": [route], "slots": 64, "used": 1}
-
-
 def test_the_metrics_are_those_there_are() -> None:
-    text = render(snapshot(), versions()).decode()
+    text = asyncio.run(render(view())).decode()
     helps = dict(re.findall(r"^# HELP (\w+) (.*)$", text, re.M))
     told = {plain(row["metric"]): row for row in rows("Metrics")}
     assert {name: row["what it counts"] for name, row in told.items()} == helps
@@ -131,11 +111,8 @@ def test_the_metrics_are_those_there_are() -> None:
 
 @pytest.mark.parametrize("row", rows("The admin port"), ids=lambda row: plain(row["path"]))
 def test_an_endpoint_answers(row: Row) -> None:
-    async def current() -> Snapshot:
-        return snapshot()
-
     async def main() -> Reply:
-        app = create_admin(current, Settings(servers=()))
+        app = create_admin(asked(view()), Settings(servers=()))
         path = plain(row["path"])
         return await Client(app).request("GET", path=path.encode())
 

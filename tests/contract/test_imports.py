@@ -7,7 +7,17 @@ import sys
 
 import pytest
 
-HEAVY = {"mcp", "pydantic", "starlette", "httpx", "httpx2", "uvicorn", "yaml", "click"}
+HEAVY = {
+    "mcp",
+    "prometheus_client",
+    "pydantic",
+    "starlette",
+    "httpx",
+    "httpx2",
+    "uvicorn",
+    "yaml",
+    "click",
+}
 
 
 def loaded(code: str) -> set[str]:

@@ -68,7 +68,7 @@ def test_a_gateway_from_start_to_end(policy: Path) -> None:
             assert (route.server, route.grant, route.in_flight) == ("one", "default", 0)
             assert (route.sessions, dict(route.upstream_errors)) == (0, {})
             assert route.policy().last_error is not None
-            assert route.usage() == []
+            assert route.engine.usage(route.caller) == []
             gateway.drain()
             assert gateway.ready() == ["draining"]
             assert (await client.request("GET")).code == "draining"

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
 
 from gateway.operate.admin import create_admin
 from gateway.settings import Address, ServerSettings, Settings
-from support.operators import snapshot
-
-if TYPE_CHECKING:
-    from gateway.operate.view import Snapshot
+from support.operators import Gateway, asked, view
 
 SETTINGS = Settings(
     servers=(ServerSettings(name="upwork", policy=Path("p.json"), url="http://127.0.0.1:1/"),)
@@ -27,14 +24,12 @@ def ask(
     *,
     method: str = "GET",
     hosts: tuple[bytes, ...] = (b"127.0.0.1:9090",),
-    told: Snapshot | None = None,
+    told: Gateway | None = None,
+    accept: bytes = b"*/*",
     settings: Settings = SETTINGS,
 ) -> tuple[int, dict[str, str], Any]:
     """Status, header fields and body (parsed where it is JSON)."""
     sent: list[Any] = []
-
-    async def snap() -> Snapshot:
-        return told or snapshot()
 
     async def receive() -> Any:
         raise AssertionError("no body is read")
@@ -42,9 +37,9 @@ def ask(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [(b"host", host) for host in hosts]
+    headers = [(b"accept", accept), *((b"host", host) for host in hosts)]
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
-    asyncio.run(create_admin(snap, settings)(scope, receive, send))
+    asyncio.run(create_admin(asked(told or view()), settings)(scope, receive, send))
     start, body = sent
     fields = {name.decode(): value.decode() for name, value in start["headers"]}
     assert int(fields["content-length"]) == len(body["body"])
@@ -55,7 +50,7 @@ def ask(
 def test_alive_and_ready() -> None:
     assert ask("/livez")[::2] == (200, {"live": True})
     assert ask("/readyz")[::2] == (200, {"ready": True, "reasons": []})
-    status, _, body = ask("/readyz", told=snapshot(not_ready=("draining",)))
+    status, _, body = ask("/readyz", told=view(not_ready=("draining",)))
     assert status == 503
     assert body == {"ready": False, "reasons": ["draining"]}
 
@@ -66,7 +61,7 @@ def test_policies_and_limits() -> None:
     assert policy["digest"] == "ab" * 32
     assert policy["source"] == "/etc/upwork/policy.json"
     assert policy["loaded_at"] == 1000.5
-    (limit,) = ask("/limits")[2]
+    (limit, _) = ask("/limits")[2]
     assert limit["counter"] == "calls"
     assert limit["remaining"] == 27
 
@@ -80,6 +75,21 @@ def test_metrics() -> None:
     assert status == 200
     assert fields["content-type"].startswith("text/plain")
     assert b"interlock_decisions_total" in body
+
+
+@pytest.mark.parametrize(
+    ("accept", "modern"),
+    [
+        (b"application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.3", True),
+        (b"text/plain, Application/OpenMetrics-Text", True),
+        (b"text/plain;version=0.0.4", False),
+        (b"", False),
+    ],
+)
+def test_who_knows_openmetrics_gets_it(accept: bytes, modern: bool) -> None:
+    _, fields, body = ask("/metrics", accept=accept)
+    assert fields["content-type"].startswith("application/openmetrics-text") is modern
+    assert body.endswith(b"# EOF\n") is modern
 
 
 def test_nothing_else_is_there() -> None:

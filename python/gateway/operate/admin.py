@@ -7,20 +7,17 @@ of its own making (DNS rebinding) reads nothing.
 from __future__ import annotations
 
 import ipaddress
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 import orjson
 
 from gateway import eventloop
-from gateway._core import build_info
-from gateway.operate.metrics import CONTENT_TYPE, render
+from gateway.operate.metrics import CONTENT_TYPE, OPENMETRICS, openmetrics, versions
 
 if TYPE_CHECKING:
     from gateway.asgi import ASGIApp, Receive, Scope, Send
-    from gateway.operate.view import Snapshot
+    from gateway.operate.report import Topic
     from gateway.settings import Settings
 
 Answer = tuple[int, str, bytes]
@@ -29,11 +26,15 @@ Answer = tuple[int, str, bytes]
 _JSON = "application/json"
 
 
-def create_admin(snapshot: Callable[[], Awaitable[Snapshot]], settings: Settings) -> ASGIApp:
+Ask = Callable[["Topic"], Awaitable[bytes]]
+"""What there is to tell of a topic, now (`gateway.operate.report.tell`)."""
+
+
+def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
     """The admin port as an ASGI application.
 
     Args:
-        snapshot: what there is to tell, now.
+        ask: for what there is to tell.
         settings: for the hosts that a request may name.
     """
     admin = settings.admin
@@ -42,7 +43,7 @@ def create_admin(snapshot: Callable[[], Awaitable[Snapshot]], settings: Settings
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        status, content_type, body = await _answer(scope, snapshot, hosts)
+        status, content_type, body = await _answer(scope, ask, hosts)
         await send(
             {
                 "type": "http.response.start",
@@ -61,9 +62,7 @@ def create_admin(snapshot: Callable[[], Awaitable[Snapshot]], settings: Settings
     return app
 
 
-async def _answer(
-    scope: Scope, snapshot: Callable[[], Awaitable[Snapshot]], hosts: frozenset[str]
-) -> Answer:
+async def _answer(scope: Scope, ask: Ask, hosts: frozenset[str]) -> Answer:
     if not _addressed_to_us(scope, hosts):
         return _json(403, {"error": "this host is not served here"})
     if scope["method"] not in ("GET", "HEAD"):
@@ -74,40 +73,30 @@ async def _answer(
         case "/version":
             return _json(200, {**versions(), "loop": eventloop.name()})
         case "/readyz":
-            reasons = (await snapshot())["not_ready"]
+            reasons = orjson.loads(await ask("ready"))
             return _json(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
         case "/policies":
-            routes = (await snapshot())["routes"]
-            return _json(
-                200,
-                [
-                    {"server": route["server"], "grant": route["grant"], **route["policy"]}
-                    for route in routes
-                ],
-            )
+            return 200, _JSON, await ask("policies")
         case "/limits":
-            routes = (await snapshot())["routes"]
-            return _json(
-                200,
-                [
-                    {"server": route["server"], "grant": route["grant"], **usage}
-                    for route in routes
-                    for usage in route["usage"]
-                ],
-            )
+            return 200, _JSON, await ask("limits")
         case "/metrics":
-            found = await snapshot()
-            # In a thread: what it takes to word many series must not hold up the calls.
-            text = await anyio.to_thread.run_sync(render, found, versions())
+            text = await ask("metrics")
+            if _wants_openmetrics(scope):
+                return 200, OPENMETRICS, openmetrics(text)
             return 200, CONTENT_TYPE, text
         case _:
             return _json(404, {"error": "there is nothing here"})
 
 
-def versions() -> dict[str, str]:
-    """Of the sidecar, its core and what runs it."""
-    info = build_info()
-    return {**info, "python": ".".join(map(str, sys.version_info[:3]))}
+def _wants_openmetrics(scope: Scope) -> bool:
+    """Whether that format is accepted at all: who knows it prefers it."""
+    kinds = [
+        kind.partition(b";")[0].strip().lower()
+        for name, value in scope["headers"]
+        if name == b"accept"
+        for kind in value.split(b",")
+    ]
+    return b"application/openmetrics-text" in kinds
 
 
 def _addressed_to_us(scope: Scope, hosts: frozenset[str]) -> bool:

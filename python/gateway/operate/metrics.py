@@ -1,7 +1,7 @@
-"""A snapshot in the words of Prometheus: its text format, version 0.0.4.
+"""The metrics: what each family is called, what it says, and its text for Prometheus.
 
-The lines are written here and not by a client library, which takes tens of times as long for the
-same text and would hold up calls meanwhile; the library reads them in the tests.
+The text is written here and in the core, not by a client library, which takes tens of times as long
+and would hold up calls meanwhile; `gateway.operate.collector` gives the same families to one.
 
 INVARIANT: a label's value comes from the configuration or the policy, never from a request, so that
 the number of series is bounded.
@@ -9,152 +9,206 @@ the number of series is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+import asyncio
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from gateway._core import build_info
+from gateway.operate.family import Family, Sample, head, text
+from gateway.operate.resources import resources
+
 if TYPE_CHECKING:
-    from gateway.operate.view import Histogram, RouteData, Snapshot
+    from gateway.operate.view import GatewayView, Histogram, Phase, RouteView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-_BUCKETS = range(7, 25)
-"""Bounds that are shown, as powers of two nanoseconds: 256 ns to 34 ms. The rest is in `+Inf`."""
-_CACHED_VALUES = 1 << 14
+ADDED_GAUGES = (
+    b"interlock_requests_in_flight",
+    b"interlock_sessions",
+    b"process_resident_memory_bytes",
+    b"process_virtual_memory_bytes",
+    b"process_open_fds",
+)
+"""Of several processes; any other gauge tells of what they share."""
 
-Series = Mapping[tuple[str, ...], float]
-"""Values by label values, in the order of the family's labels."""
+_BOUNDS: Mapping[Phase, range] = {
+    "decide": range(7, 25),
+    "request": range(15, 37),
+    "upstream": range(15, 37),
+}
+"""Bounds that are shown, as powers of two nanoseconds: 256 ns to 34 ms for what we do alone, 66 us
+to 137 s for what a server takes part in. The rest is in `+Inf`."""
 
 
-def render(snapshot: Snapshot, versions: Mapping[str, str]) -> bytes:
-    """The text of a scrape.
-
-    Args:
-        snapshot: what there is to tell.
-        versions: of `version`, `python` and what else `/version` says.
-    """
-    return "".join(_text(snapshot, versions)).encode()
+def versions() -> dict[str, str]:
+    """Of the sidecar, its core and what runs it."""
+    info = build_info()
+    return {**info, "python": ".".join(map(str, sys.version_info[:3]))}
 
 
-def _text(snapshot: Snapshot, versions: Mapping[str, str]) -> Iterator[str]:
-    routes = snapshot["routes"]
-    yield from _family(
-        *("decisions_total", "counter", "Messages decided."),
-        ("server", "grant", "tool", "effect", "code"),
-        {(r["server"], r["grant"], *row[:3]): row[3] for r in routes for row in r["decisions"]},
+def families(view: GatewayView) -> Iterator[Family]:
+    """Everything that is counted, but for what the process takes of its machine."""
+    routes = view.routes()
+    yield Family(
+        *("interlock_decisions_total", "counter", "Messages decided."),
+        (
+            Sample("", _labels(route, tool=tool, effect=effect, code=code), count)
+            for route in routes
+            for tool, effect, code, count in route.engine.counters()
+        ),
+        (route.engine.decision_lines(route.caller) for route in routes),
     )
-    yield from _family(
-        *("shadow_denials_total", "counter", "Refusals that shadow mode only recorded."),
-        ("server", "rule"),
-        _sums(((r["server"], rule), n) for r in routes for rule, n in r["shadow"]),
+    yield _per_server(
+        *("interlock_shadow_denials_total", "counter"),
+        "Refusals that shadow mode only recorded.",
+        "rule",
+        [(route, rule, n) for route in routes for rule, n in route.engine.shadow_counters()],
     )
-    yield from _histogram(
-        *("decide_duration_seconds", "What a decision took, without the network."),
-        [route["decide"] for route in routes],
+    decide = [route.engine.histogram("decide") for route in routes]
+    yield Family(
+        *("interlock_decide_duration_seconds", "histogram"),
+        "What a decision took, without the network.",
+        _histogram({}, "decide", decide) if decide else (),
     )
-    yield from _family(
-        "upstream_errors_total",
-        "counter",
-        "Requests that a server could not be asked, or did not answer as it should.",
-        ("server", "reason"),
-        _sums(((r["server"], why), n) for r in routes for why, n in r["upstream_errors"].items()),
-    )
-    yield from _family(
-        *("requests_in_flight", "gauge", "Requests that wait for a server."),
-        ("server",),
-        _sums(((route["server"],), route["in_flight"]) for route in routes),
-    )
-    yield from _family(
-        *("sessions", "gauge", "Sessions that are open."),
-        ("server",),
-        _sums(((route["server"],), route["sessions"]) for route in routes),
-    )
-    yield from _family(
-        *("limit_usage_ratio", "gauge", "How much of a limit is used, 1 being all."),
-        ("server", "grant", "counter"),
-        _usage(routes),
-    )
-    used, slots = snapshot["used"], snapshot["slots"]
-    yield from _family(
-        *("limit_slots", "gauge", "Places of the limit table."),
-        ("state",),
-        {("used",): used, ("free",): slots - used},
+    yield from _durations(routes)
+    yield from _gauges(routes)
+    used, slots = view.table.used, view.table.slots
+    yield Family(
+        *("interlock_limit_slots", "gauge", "Places of the limit table."),
+        [Sample("", {"state": "used"}, used), Sample("", {"state": "free"}, slots - used)],
     )
     yield from _policies(routes)
-    version = versions.get("version", "")
-    yield from _family(
-        *("build_info", "gauge", "What runs here."),
-        ("version", "python", "core"),
-        {(version, versions.get("python", ""), versions.get("core", version)): 1},
+    found = versions()
+    build = {"version": found["version"], "python": found["python"], "core": found["version"]}
+    yield Family("interlock_build_info", "gauge", "What runs here.", [Sample("", build, 1)])
+
+
+def _durations(routes: Sequence[RouteView]) -> Iterator[Family]:
+    servers: dict[str, list[RouteView]] = {}
+    for route in routes:
+        servers.setdefault(route.server, []).append(route)
+    phases: tuple[tuple[Phase, str], ...] = (
+        ("request", "What a call took, with the server's part."),
+        ("upstream", "What a server took to answer a call."),
+    )
+    for phase, meaning in phases:
+        samples = [
+            sample
+            for server, its in servers.items()
+            for sample in _histogram(
+                {"server": server}, phase, [route.engine.histogram(phase) for route in its]
+            )
+        ]
+        yield Family(f"interlock_{phase}_duration_seconds", "histogram", meaning, samples)
+
+
+def _gauges(routes: Sequence[RouteView]) -> Iterator[Family]:
+    yield _per_server(
+        *("interlock_upstream_errors_total", "counter"),
+        "Requests that a server could not be asked, or did not answer as it should.",
+        "reason",
+        [(route, why, n) for route in routes for why, n in route.upstream_errors.items()],
+    )
+    yield _per_server(
+        *("interlock_requests_in_flight", "gauge", "Requests that wait for a server."),
+        "",
+        [(route, "", route.in_flight) for route in routes],
+    )
+    yield _per_server(
+        *("interlock_sessions", "gauge", "Sessions that are open."),
+        "",
+        [(route, "", route.sessions) for route in routes],
+    )
+    yield Family(
+        *("interlock_limit_usage_ratio", "gauge", "How much of a limit is used, 1 being all."),
+        (
+            Sample("", _labels(route, counter=counter), ratio)
+            for route in routes
+            for counter, ratio in route.engine.usage_ratios(route.caller)
+        ),
+        (route.engine.usage_lines(route.caller) for route in routes),
     )
 
 
-def _policies(routes: list[RouteData]) -> Iterator[str]:
-    yield from _family(
-        *("policy_info", "gauge", "The policies in force."),
-        ("server", "policy", "digest"),
-        {(r["server"], r["policy"]["name"], r["policy"]["digest"]): 1 for r in routes},
+def _policies(routes: Sequence[RouteView]) -> Iterator[Family]:
+    policies = [(route.server, route.policy()) for route in routes]
+    infos = {(server, policy.name, policy.digest) for server, policy in policies}
+    yield Family(
+        *("interlock_policy_info", "gauge", "The policies in force."),
+        [
+            Sample("", dict(zip(("server", "policy", "digest"), info, strict=True)), 1)
+            for info in sorted(infos)
+        ],
     )
     # Routes may share a file, which is read once for each of them, and counted once.
-    files = {route["policy"]["source"]: route["policy"] for route in routes}
-    yield from _family(
-        *("policy_reloads_total", "counter", "Policy files read again."),
-        ("result",),
-        {
-            (result,): sum(policy["reloads"].get(result, 0) for policy in files.values())
+    files = {policy.source: policy for _, policy in policies}
+    yield Family(
+        *("interlock_policy_reloads_total", "counter", "Policy files read again."),
+        [
+            Sample("", {"result": result}, sum(p.reloads.get(result, 0) for p in files.values()))
             for result in ("success", "failure", "unchanged")
-        },
+        ],
     )
-    loaded = [policy["loaded_at"] for policy in files.values()]
-    yield from _family(
-        *("policy_last_reload_timestamp_seconds", "gauge", "When a policy last came into force."),
-        (),
-        {(): max(loaded)} if loaded else {},
+    loaded = [policy.loaded_at for policy in files.values()]
+    yield Family(
+        *("interlock_policy_last_reload_timestamp_seconds", "gauge"),
+        "When a policy last came into force.",
+        [Sample("", {}, max(loaded))] if loaded else (),
     )
 
 
-def _usage(routes: list[RouteData]) -> Series:
-    """Several limits may share a counter; the fullest of them is the one to watch."""
-    ratios: dict[tuple[str, ...], float] = {}
-    for route in routes:
-        for usage in route["usage"]:
-            key = (route["server"], route["grant"], str(usage["counter"]))
-            most, used = float(usage["max"] or 0), float(usage["used"] or 0)
-            ratios[key] = max(ratios.get(key, 0.0), used / most if most else 1.0)
-    return ratios
+def _labels(route: RouteView, **more: str) -> dict[str, str]:
+    return {"server": route.server, "grant": route.grant, **more}
 
 
-def _sums(values: Iterable[tuple[tuple[str, ...], float]]) -> Series:
-    sums: dict[tuple[str, ...], float] = {}
-    for labels, value in values:
-        sums[labels] = sums.get(labels, 0) + value
-    return sums
+def _per_server(
+    name: str, kind: str, meaning: str, label: str, values: Sequence[tuple[RouteView, str, float]]
+) -> Family:
+    """Sums over the grants of a server, by one more label if it has a name."""
+    sums: dict[tuple[str, str], float] = {}
+    for route, value, number in values:
+        sums[route.server, value] = sums.get((route.server, value), 0) + number
+    return Family(
+        *(name, kind, meaning),
+        [
+            Sample("", {"server": server, **({label: value} if label else {})}, number)
+            for (server, value), number in sums.items()
+        ],
+    )
 
 
-def _family(
-    name: str, kind: str, text: str, labels: tuple[str, ...], series: Series
-) -> Iterator[str]:
-    yield f"# HELP interlock_{name} {text}\n# TYPE interlock_{name} {kind}\n"
-    shape = ",".join(f'{label}="%s"' for label in labels)
-    shape = f"interlock_{name}{{{shape}}} %s\n" if labels else f"interlock_{name} %s\n"
-    for values, number in series.items():
-        yield shape % (*map(_escaped, values), number)
-
-
-def _histogram(name: str, text: str, parts: list[Histogram]) -> Iterator[str]:
-    yield f"# HELP interlock_{name} {text}\n# TYPE interlock_{name} histogram\n"
-    if not parts:
-        return
+def _histogram(labels: Mapping[str, str], phase: Phase, parts: list[Histogram]) -> Iterator[Sample]:
     upto = list(accumulate(map(sum, zip(*(buckets for buckets, _, _ in parts), strict=True))))
     count = sum(count for _, _, count in parts)
-    for index in _BUCKETS:
-        yield f'interlock_{name}_bucket{{le="{2 ** (index + 1) / 1e9}"}} {upto[index]}\n'
-    yield f'interlock_{name}_bucket{{le="+Inf"}} {count}\n'
-    yield f"interlock_{name}_count {count}\n"
-    yield f"interlock_{name}_sum {sum(total_ns for _, total_ns, _ in parts) / 1e9}\n"
+    for index in _BOUNDS[phase]:
+        yield Sample("_bucket", {**labels, "le": str(2 ** (index + 1) / 1e9)}, upto[index])
+    yield Sample("_bucket", {**labels, "le": "+Inf"}, count)
+    yield Sample("_count", labels, count)
+    yield Sample("_sum", labels, sum(total_ns for _, total_ns, _ in parts) / 1e9)
 
 
-@lru_cache(maxsize=_CACHED_VALUES)
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+async def render(view: GatewayView) -> bytes:
+    """The text of a scrape. Between the grants the event loop serves whoever else has work."""
+    pieces = [text(family) for family in resources()]
+    for family in families(view):
+        if family.lines is None:
+            pieces.append(text(family))
+            continue
+        pieces.append(head(family))
+        for lines in family.lines:
+            pieces.append(lines)
+            await asyncio.sleep(0)
+    return b"".join(pieces)
+
+
+def openmetrics(text: bytes) -> bytes:
+    """The same in the format OpenMetrics 1.0, where a counter's family has a name of its own."""
+    first, *rest = text.split(b"\n# ")
+    pieces = [first.removeprefix(b"# "), *rest]
+    for index, piece in enumerate(pieces):
+        keyword, name, more = piece.split(b" ", 2)
+        pieces[index] = b" ".join((keyword, name.removesuffix(b"_total"), more))
+    return b"# " + b"\n# ".join(pieces) + b"# EOF\n"

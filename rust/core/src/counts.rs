@@ -51,13 +51,13 @@ impl Grid {
         }
     }
 
-    fn fold_into(&self, totals: &mut BTreeMap<(String, Code), u64>) {
+    fn fold_into<'a, L: From<&'a str> + Ord>(&'a self, totals: &mut BTreeMap<(L, Code), u64>) {
         for (label, row) in self.labels.iter().zip(self.cells.chunks(CODES)) {
             for (code, cell) in Code::ALL.iter().zip(row) {
                 // ORDERING: a statistic.
                 let count = cell.load(Ordering::Relaxed);
                 if count > 0 {
-                    *totals.entry((label.clone(), *code)).or_default() += count;
+                    *totals.entry((label.as_str().into(), *code)).or_default() += count;
                 }
             }
         }
@@ -69,7 +69,33 @@ impl Grid {
 pub struct Counts {
     past: Mutex<Past>,
     shadow: Mutex<BTreeMap<String, u64>>,
-    histogram: Histogram,
+    phases: [Histogram; Phase::ALL.len()],
+}
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A decision, without the network.
+    Decide,
+    /// A request that was admitted, from its last byte in to its answer's last byte out.
+    Request,
+    /// The server's part of that: from the first byte sent to it to the last byte of its answer.
+    Upstream,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 3] = [Self::Decide, Self::Request, Self::Upstream];
+
+    /// Its name in the metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::Request => "request",
+            Self::Upstream => "upstream",
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -109,9 +135,8 @@ impl Counts {
             .collect()
     }
 
-    /// (label, code, count) over all policies, `current` included.
-    #[must_use]
-    pub fn totals(&self, current: &Grid) -> Vec<(String, Code, u64)> {
+    /// Shows each (label, code, count) over all policies, `current` included, in their order.
+    pub fn each_total(&self, current: &Grid, mut show: impl FnMut(&str, Code, u64)) {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let Past { totals, retired } = &mut *past;
         retired.retain(|grid| {
@@ -121,25 +146,33 @@ impl Counts {
             }
             in_use
         });
-        let mut sum = totals.clone();
+        let mut sum: BTreeMap<(&str, Code), u64> = totals
+            .iter()
+            .map(|((label, code), count)| ((label.as_str(), *code), *count))
+            .collect();
         for grid in retired.iter() {
             grid.fold_into(&mut sum);
         }
         current.fold_into(&mut sum);
-        sum.into_iter()
-            .map(|((label, code), count)| (label, code, count))
-            .collect()
+        for ((label, code), count) in sum {
+            show(label, code, count);
+        }
     }
 
     /// Counts one decision's duration.
     pub fn observe(&self, ns: u64) {
-        self.histogram.observe(ns);
+        self.phase(Phase::Decide).observe(ns);
     }
 
-    /// The histogram of durations.
+    /// The durations of one phase, to add to or to read.
     #[must_use]
-    pub fn durations(&self) -> (Vec<u64>, u64, u64) {
-        self.histogram.read()
+    pub fn phase(&self, phase: Phase) -> &Histogram {
+        let [decide, request, upstream] = &self.phases;
+        match phase {
+            Phase::Decide => decide,
+            Phase::Request => request,
+            Phase::Upstream => upstream,
+        }
     }
 }
 
@@ -154,9 +187,9 @@ pub fn record(grid: &Grid, counts: &Counts, decision: &Decision) {
     }
 }
 
-/// Power-of-two buckets of nanoseconds: bucket i counts durations below 2^(i+1).
+/// Power-of-two buckets of nanoseconds: bucket i counts durations below 2^(i+1), the last all that are longer.
 #[derive(Debug)]
-struct Histogram {
+pub struct Histogram {
     buckets: [AtomicU64; Self::BUCKETS],
     sum: AtomicU64,
 }
@@ -171,9 +204,11 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    const BUCKETS: usize = 32;
+    /// Up to 18 minutes.
+    pub const BUCKETS: usize = 41;
 
-    fn observe(&self, ns: u64) {
+    /// Counts one duration.
+    pub fn observe(&self, ns: u64) {
         let at = (ns.max(1).ilog2() as usize).min(Self::BUCKETS - 1);
         if let Some(bucket) = self.buckets.get(at) {
             // ORDERING: a statistic.
@@ -183,7 +218,9 @@ impl Histogram {
         self.sum.fetch_add(ns, Ordering::Relaxed);
     }
 
-    fn read(&self) -> (Vec<u64>, u64, u64) {
+    /// The buckets, the sum in nanoseconds, and how many there were.
+    #[must_use]
+    pub fn read(&self) -> (Vec<u64>, u64, u64) {
         // ORDERING: a statistic; the sum may be a few observations ahead of the buckets.
         let buckets: Vec<u64> = self
             .buckets

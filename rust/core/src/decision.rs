@@ -83,6 +83,17 @@ codes! {
     InternalError = "internal-error",
 }
 
+impl Code {
+    /// Whether a message of this code passed: `allow` or `deny`.
+    #[must_use]
+    pub const fn effect(self) -> &'static str {
+        match self {
+            Self::Allowed => "allow",
+            _ => "deny",
+        }
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.slug())

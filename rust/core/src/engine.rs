@@ -106,7 +106,14 @@ impl Engine {
     /// (label, code, count) of all decisions so far.
     #[must_use]
     pub fn totals(&self) -> Vec<(String, Code, u64)> {
-        self.counts.totals(&self.installed.load().grid)
+        let mut totals = Vec::new();
+        self.each_total(|label, code, count| totals.push((label.to_owned(), code, count)));
+        totals
+    }
+
+    /// Shows each (label, code, count) of all decisions so far, in their order.
+    pub fn each_total(&self, show: impl FnMut(&str, Code, u64)) {
+        self.counts.each_total(&self.installed.load().grid, show);
     }
 
     /// The counts that are not by label.

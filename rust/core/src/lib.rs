@@ -4,9 +4,9 @@
 //! message is; [`policy`] holds the compiled rules; [`limit`] holds the counts, in memory that worker
 //! processes share and that outlives them. [`engine::Engine::decide`] puts them together: read, hold against
 //! the HTTP headers ([`claims`]), evaluate the rules ([`evaluate`]), collect the quotas ([`charges`]), reserve
-//! all of them or none, and describe the result ([`decision`]). [`denial`] words a refusal, [`listing`] takes
-//! hidden tools out of lists, [`counts`] counts, [`explain`] and [`usage`] are for people. [`http1`] is the way
-//! in and out of a connection whose messages are plain.
+//! all of them or none, and describe the result ([`decision`]). [`denial`] words a refusal, [`listing`] takes hidden
+//! tools out of lists, [`counts`] counts, [`exposition`] words the counts for Prometheus, [`explain`] and [`usage`]
+//! are for people. [`http1`] is the way in and out of a connection whose messages are plain.
 //!
 //! There is no Python in this crate, no clock and no I/O beyond the mapped state file. Bad input is a value
 //! here, never a panic; a panic that happens all the same is a refusal.
@@ -25,6 +25,7 @@ mod digits;
 pub mod engine;
 pub mod evaluate;
 pub mod explain;
+pub mod exposition;
 pub mod http1;
 pub mod json;
 pub mod limit;

@@ -1,6 +1,8 @@
 //! Live use of a policy's limits, for `/limits` and the usage metric. Limits with a `key` have one quota per
 //! argument value, which are not listed here.
 
+use std::collections::BTreeMap;
+
 use crate::caller::Caller;
 use crate::charges::{Asking, Keys};
 use crate::engine::Engine;
@@ -51,6 +53,23 @@ pub fn usage(engine: &Engine, caller: &Caller, now: Nanos) -> Vec<Usage> {
                 .flatten()
         })
         .collect()
+}
+
+/// How much of each counter of those is used, 1 being all. Several limits may share a counter; the fullest of
+/// them is the one to watch.
+#[must_use]
+pub fn ratios(engine: &Engine, caller: &Caller, now: Nanos) -> BTreeMap<String, f64> {
+    let mut ratios = BTreeMap::new();
+    for limit in usage(engine, caller, now) {
+        let ratio = if limit.max > 0.0 {
+            limit.used / limit.max
+        } else {
+            1.0
+        };
+        let fullest = ratios.entry(limit.counter).or_insert(ratio);
+        *fullest = ratio.max(*fullest);
+    }
+    ratios
 }
 
 fn one(asking: &Asking<'_>, place: &LimitUse, quota: &Quota, now: Nanos) -> Option<Usage> {

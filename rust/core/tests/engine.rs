@@ -10,6 +10,7 @@ use gateway_core::decision::{Code, Decision};
 use gateway_core::denial;
 use gateway_core::engine::{Engine, Options, Outcome};
 use gateway_core::explain::explain;
+use gateway_core::exposition::lines;
 use gateway_core::limit::LimitTable;
 use gateway_core::listing;
 use gateway_core::policy::PolicySet;
@@ -494,4 +495,25 @@ fn whoever_asks_first_keeps_no_quota_of_others() {
             assert_eq!(allowed, expected, "{scope}");
         }
     }
+}
+
+#[test]
+fn the_lines_of_a_scrape_say_what_was_counted() {
+    let document = r#"{"version":"1","default":"deny","tools":{"a\"b":{"limits":[
+        {"counter":"calls","window":"week","max":8},{"counter":"calls","window":"day","max":4},
+        {"counter":"none","window":"day","max":0}]}}}"#;
+    let engine = engine(document);
+    let caller = Caller::new("gr\\ant".into(), "s".into(), None, None);
+    let decide = |name: &str| engine.decide(&caller, &call(name, "{}"), None, NOW);
+    drop((decide("a\\\"b"), decide("made-up")));
+    assert_eq!(
+        String::from_utf8(lines::decisions(&engine, &caller)).expect("text"),
+        "interlock_decisions_total{server=\"s\",grant=\"gr\\\\ant\",tool=\"a\\\"b\",effect=\"deny\",code=\"limit-exceeded\"} 1\n\
+         interlock_decisions_total{server=\"s\",grant=\"gr\\\\ant\",tool=\"other\",effect=\"deny\",code=\"default-deny\"} 1\n"
+    );
+    assert_eq!(
+        String::from_utf8(lines::usage(&engine, &caller, NOW)).expect("text"),
+        "interlock_limit_usage_ratio{server=\"s\",grant=\"gr\\\\ant\",counter=\"calls\"} 0\n\
+         interlock_limit_usage_ratio{server=\"s\",grant=\"gr\\\\ant\",counter=\"none\"} 1\n"
+    );
 }

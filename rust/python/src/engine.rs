@@ -9,7 +9,9 @@ use smallvec::SmallVec;
 
 use gateway_core::caller::Caller as CoreCaller;
 use gateway_core::claims::Claims;
+use gateway_core::counts::Phase;
 use gateway_core::engine::{Engine as CoreEngine, Options, Outcome};
+use gateway_core::exposition::lines;
 use gateway_core::json::Bounds;
 use gateway_core::time::Nanos;
 use gateway_core::{explain, listing, usage};
@@ -77,6 +79,11 @@ fn claims<'a, 'py>(
     });
     let claims = Claims::read(fields);
     wrong.map_or(Ok(claims), Err)
+}
+
+fn named(phase: &str) -> PyResult<Phase> {
+    let found = Phase::ALL.into_iter().find(|known| known.name() == phase);
+    found.ok_or_else(|| PyValueError::new_err("a phase is `decide`, `request` or `upstream`"))
 }
 
 #[pymethods]
@@ -194,10 +201,9 @@ impl Engine {
     }
 
     fn counters(&self) -> Vec<(String, &'static str, &'static str, u64)> {
-        let effect = |slug| if slug == "allowed" { "allow" } else { "deny" };
         let totals = self.0.totals().into_iter();
         totals
-            .map(|(label, code, count)| (label, effect(code.slug()), code.slug(), count))
+            .map(|(label, code, count)| (label, code.effect(), code.slug(), count))
             .collect()
     }
 
@@ -228,7 +234,32 @@ impl Engine {
         Ok(list)
     }
 
-    fn decide_histogram(&self) -> (Vec<u64>, u64, u64) {
-        self.0.counts().durations()
+    fn observe(&self, phase: &str, duration_ns: u64) -> PyResult<()> {
+        self.0.counts().phase(named(phase)?).observe(duration_ns);
+        Ok(())
+    }
+
+    fn histogram(&self, phase: &str) -> PyResult<(Vec<u64>, u64, u64)> {
+        Ok(self.0.counts().phase(named(phase)?).read())
+    }
+
+    fn decision_lines<'py>(&self, py: Python<'py>, caller: &Caller) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &lines::decisions(&self.0, &caller.0))
+    }
+
+    #[pyo3(signature = (caller, *, now_ns = None))]
+    fn usage_lines<'py>(
+        &self,
+        py: Python<'py>,
+        caller: &Caller,
+        now_ns: Option<u64>,
+    ) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &lines::usage(&self.0, &caller.0, clock::now(now_ns)))
+    }
+
+    #[pyo3(signature = (caller, *, now_ns = None))]
+    fn usage_ratios(&self, caller: &Caller, now_ns: Option<u64>) -> Vec<(String, f64)> {
+        let ratios = usage::ratios(&self.0, &caller.0, clock::now(now_ns));
+        ratios.into_iter().collect()
     }
 }

@@ -13,7 +13,7 @@ mod wire;
 #[pyo3::pymodule(gil_used = false)]
 mod _core {
     use pyo3::prelude::*;
-    use pyo3::types::PyDict;
+    use pyo3::types::{PyBytes, PyDict};
 
     #[pymodule_export]
     use crate::decision::Decision;
@@ -51,6 +51,30 @@ mod _core {
             },
         )?;
         Ok(info)
+    }
+
+    /// One exposition for several processes.
+    #[pyfunction]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is extracted is ours to own"
+    )]
+    fn sum_expositions<'py>(
+        py: Python<'py>,
+        present: Vec<Bound<'py, PyBytes>>,
+        past: Vec<Bound<'py, PyBytes>>,
+        added: Vec<Bound<'py, PyBytes>>,
+    ) -> Bound<'py, PyBytes> {
+        let [present, past, added] = [&present, &past, &added].map(|texts| {
+            texts
+                .iter()
+                .map(PyBytesMethods::as_bytes)
+                .collect::<Vec<_>>()
+        });
+        PyBytes::new(
+            py,
+            &gateway_core::exposition::sum::sum(&present, &past, &added),
+        )
     }
 
     /// The JSON Schema of the policy document, as JSON text.
