@@ -178,6 +178,6 @@ fn each_decision_is_timed() {
     ] {
         let _ = intake.receive(&gate, request.as_bytes(), &clock);
     }
-    let (_, sum, count) = engine.counts().durations();
+    let (_, sum, count) = engine.counts().phase(crate::counts::Phase::Decide).read();
     assert_eq!((sum, count), (2000, 2));
 }
