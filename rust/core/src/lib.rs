@@ -6,7 +6,8 @@
 //! the HTTP headers ([`claims`]), evaluate the rules ([`evaluate`]), collect the quotas ([`charges`]), reserve
 //! all of them or none, and describe the result ([`decision`]). [`denial`] words a refusal, [`listing`] takes hidden
 //! tools out of lists, [`counts`] counts, [`exposition`] words the counts for Prometheus, [`explain`] and [`usage`]
-//! are for people. [`http1`] is the way in and out of a connection whose messages are plain.
+//! are for people. [`http1`] is the way in and out of a connection whose messages are plain, [`sse`]
+//! cuts event streams.
 //!
 //! There is no Python in this crate, no clock and no I/O beyond the mapped state file. Bad input is a value
 //! here, never a panic; a panic that happens all the same is a refusal.

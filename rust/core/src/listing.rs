@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use memchr::{memchr2_iter, memchr3_iter};
+
 use crate::caseless::text_reads_as;
 use crate::json::{Bounds, Fault, Index, Kind, Value};
 use crate::policy::PolicySet;
@@ -59,13 +61,17 @@ struct Cut {
 /// Whether any reader could find a `tools` key in these bytes: spelt plainly in any case, possibly with
 /// escapes, or in an encoding other than UTF-8 (which has NUL bytes between ASCII letters).
 fn may_hold_tools(body: &[u8]) -> bool {
-    body.windows(5)
-        .any(|window| window.eq_ignore_ascii_case(b"tools"))
+    let reads = |at: usize| body.get(at.wrapping_sub(3)..at + 2);
+    memchr2_iter(b'l', b'L', body)
+        .any(|at| reads(at).is_some_and(|word| word.eq_ignore_ascii_case(b"tools")))
         // The long s, which some readers take for an s, and any escape that could stand for a letter.
-        || body.windows(2).any(|window| window == "\u{17f}".as_bytes())
-        || body.windows(3).any(|window| window == b"\\u0")
-        || body.contains(&0)
+        || memchr3_iter(0, b'\\', LONG_S[0], body).any(|at| {
+            let rest = body.get(at..).unwrap_or_default();
+            [b"\0".as_slice(), b"\\u0", LONG_S].iter().any(|sign| rest.starts_with(sign))
+        })
 }
+
+const LONG_S: &[u8; 2] = b"\xc5\xbf";
 
 fn filter_one(policy: &PolicySet, message: Value<'_>, cuts: &mut Vec<Cut>) {
     if message.kind() != Kind::Object {
@@ -145,5 +151,38 @@ fn is_hidden(policy: &PolicySet, tool: Value<'_>) -> bool {
             .text()
             .is_none_or(|name| policy.hidden(&name.to_cow()).is_some()),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::may_hold_tools;
+
+    /// The same question, asked of every place.
+    fn holds_a_sign(body: &[u8]) -> bool {
+        let plain = |word: &[u8]| word.eq_ignore_ascii_case(b"tools");
+        body.windows(5).any(plain)
+            || body.windows(2).any(|two| two == "\u{17f}".as_bytes())
+            || body.windows(3).any(|three| three == b"\\u0")
+            || body.contains(&0)
+    }
+
+    proptest! {
+        #[test]
+        fn no_sign_of_tools_is_missed(
+            body in prop::collection::vec(prop::sample::select(b"tToOlLsS\\u0\xc5\xbf\0x".to_vec()), 0..12),
+            word in prop::sample::select(vec!["", "tools", "TooLS", "too\u{17f}", "too", "ols", "\\u004f", "\\u1"]),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let (before, behind) = body.split_at(at.index(body.len() + 1));
+            let body = [before, word.as_bytes(), behind].concat();
+            // Without the byte that is a sign by itself, so that words decide.
+            let quiet: Vec<u8> = body.iter().copied().filter(|byte| *byte != 0).collect();
+            for body in [body, quiet] {
+                prop_assert_eq!(may_hold_tools(&body), holds_a_sign(&body));
+            }
+        }
     }
 }

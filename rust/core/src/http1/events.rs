@@ -11,11 +11,9 @@ use crate::listing;
 use crate::policy::PolicySet;
 use crate::sse::{Cut, Cutter, Event};
 
-use super::answer::{Step, chunk};
+use super::answer::Step;
+use super::body::{Why, chunk};
 use super::observe::observe;
-
-/// Why a stream cannot go on: for people, lower case, no full stop.
-pub(super) type Why = Cow<'static, str>;
 
 const TOO_LONG: Why = Cow::Borrowed("an event is too long to be read");
 const HALF_HIDDEN: Why = Cow::Borrowed("an event of which the client has a part is now hidden");

@@ -7,6 +7,7 @@
 
 mod answer;
 mod asked;
+mod body;
 pub mod chunked;
 mod events;
 mod field;

@@ -81,11 +81,11 @@ pub(super) fn observe(data: &[u8], legacy: bool) -> Observed {
 /// Holds a whole document against the request.
 pub(super) fn judge(document: &[u8], asked: &Asked) -> Judgement {
     let read = read(document, |message| {
-        let id = message.get("id");
-        let same = id.is_some_and(|id| asked.id.as_deref() == Some(id.raw()));
-        let unnamed = id.is_none_or(|id| id.kind() == Kind::Null);
-        if same || (unnamed && message.get("error").is_some()) {
-            let asks = asked.legacy && observe_message(message).asks;
+        let parts = Parts::of(message);
+        let same = parts.id.is_some() && parts.id == asked.id.as_deref();
+        let unnamed = parts.id.is_none_or(|id| id == b"null");
+        if same || (unnamed && parts.error) {
+            let asks = asked.legacy && parts.asks();
             Judgement::Sound { asks }
         } else {
             Judgement::Unsure
@@ -95,10 +95,37 @@ pub(super) fn judge(document: &[u8], asked: &Asked) -> Judgement {
 }
 
 fn observe_message(message: Value<'_>) -> Observed {
-    let has_method = message.get("method").is_some();
+    let parts = Parts::of(message);
     Observed {
-        answers: message.kind() == Kind::Object && !has_method,
-        asks: has_method && message.get("id").is_some(),
+        answers: message.kind() == Kind::Object && !parts.method,
+        asks: parts.asks(),
+    }
+}
+
+/// What a message has of the members that matter.
+#[derive(Default)]
+struct Parts<'a> {
+    /// As it is spelt.
+    id: Option<&'a [u8]>,
+    method: bool,
+    error: bool,
+}
+
+impl<'a> Parts<'a> {
+    fn of(message: Value<'a>) -> Self {
+        let mut parts = Self::default();
+        for (key, value) in message.members() {
+            if key.eq_str("id") {
+                parts.id = Some(value.raw());
+            }
+            parts.method |= key.eq_str("method");
+            parts.error |= key.eq_str("error");
+        }
+        parts
+    }
+
+    const fn asks(&self) -> bool {
+        self.method && self.id.is_some()
     }
 }
 

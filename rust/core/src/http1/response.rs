@@ -38,7 +38,7 @@ pub(super) enum Found {
     /// An informational answer of so many bytes, which means nothing to anyone here.
     Informational(usize),
     /// The head of the answer.
-    Head(Box<Head>),
+    Head(Head),
     /// Something else.
     Odd,
 }
@@ -66,8 +66,6 @@ pub(super) struct Head {
     pub(super) length: Option<u64>,
     /// Whether the server ends the connection after this answer.
     pub(super) closes: bool,
-    /// The head for the client, each line with its CRLF; framing and the blank line are missing.
-    pub(super) lines: Vec<u8>,
 }
 
 /// How a body's end is known.
@@ -102,8 +100,9 @@ impl Framing {
     }
 }
 
-/// Reads the head at the front of `data`.
-pub(super) fn read(data: &[u8], asked: &Asked) -> Found {
+/// Reads the head at the front of `data`. Appends the head for the client to `lines`, each line with its CRLF, in
+/// which framing and the blank line are missing; what is there of an odd one means nothing.
+pub(super) fn read(data: &[u8], asked: &Asked, lines: &mut Vec<u8>) -> Found {
     // The parser would skip line ends here, which other readers take for an empty head.
     if data.first().is_some_and(|&first| first != b'H') {
         return Found::Odd;
@@ -119,9 +118,9 @@ pub(super) fn read(data: &[u8], asked: &Asked) -> Found {
     match (response.version, response.code) {
         (Some(1), Some(100 | 102..=199)) => Found::Informational(bytes),
         (Some(1), Some(status @ (OK | ACCEPTED))) if (status == OK) == asked.id.is_some() => {
-            let head = Fields::gather(response.headers, status, asked)
-                .and_then(|fields| fields.into_head(bytes, status, asked));
-            head.map_or(Found::Odd, |head| Found::Head(Box::new(head)))
+            let fields = Fields::gather(response.headers, status, lines);
+            let head = fields.and_then(|fields| fields.into_head(bytes, status, asked, lines));
+            head.map_or(Found::Odd, Found::Head)
         }
         _ => Found::Odd,
     }
@@ -135,29 +134,25 @@ struct Fields<'a> {
     media_type: Option<&'a [u8]>,
     session: Option<&'a [u8]>,
     closes: bool,
-    lines: Vec<u8>,
 }
 
 impl<'a> Fields<'a> {
     /// `None` for what is odd.
-    fn gather(fields: &[Header<'a>], status: u16, asked: &Asked) -> Option<Self> {
-        let mut gathered = Self {
-            lines: Vec::with_capacity(LINES_BYTES + asked.told.len()),
-            ..Self::default()
-        };
+    fn gather(fields: &[Header<'a>], status: u16, lines: &mut Vec<u8>) -> Option<Self> {
         let first: &[u8] = if status == OK {
             b"HTTP/1.1 200 \r\n"
         } else {
             b"HTTP/1.1 202 \r\n"
         };
-        gathered.lines.extend_from_slice(first);
+        lines.extend_from_slice(first);
+        let mut gathered = Self::default();
         for field in fields {
-            gathered.add(field)?;
+            gathered.add(field, lines)?;
         }
         Some(gathered)
     }
 
-    fn add(&mut self, field: &Header<'a>) -> Option<()> {
+    fn add(&mut self, field: &Header<'a>, lines: &mut Vec<u8>) -> Option<()> {
         let mut lower = [0; LONGEST_NAME];
         let Some(name) = lower.get_mut(..field.name.len()) else {
             return Some(());
@@ -173,7 +168,7 @@ impl<'a> Fields<'a> {
             b"connection" => self.closes |= names_close(value),
             b"content-type" => {
                 once(&mut self.media_type, value)?;
-                line(&mut self.lines, name, value);
+                line(lines, name, value);
             }
             b"allow"
             | b"cache-control"
@@ -183,13 +178,19 @@ impl<'a> Fields<'a> {
             | b"last-modified"
             | b"mcp-protocol-version"
             | b"retry-after"
-            | b"x-accel-buffering" => line(&mut self.lines, name, value),
+            | b"x-accel-buffering" => line(lines, name, value),
             _ => {}
         }
         Some(())
     }
 
-    fn into_head(mut self, bytes: usize, status: u16, asked: &Asked) -> Option<Head> {
+    fn into_head(
+        self,
+        bytes: usize,
+        status: u16,
+        asked: &Asked,
+        lines: &mut Vec<u8>,
+    ) -> Option<Head> {
         let kind = match (status, self.media_type.map(media_type)) {
             (ACCEPTED, _) => Kind::Nothing,
             (_, kind) => kind??,
@@ -198,14 +199,14 @@ impl<'a> Fields<'a> {
             if asked.session.as_deref() != Some(session) {
                 return None;
             }
-            line(&mut self.lines, b"mcp-session-id", session);
+            line(lines, b"mcp-session-id", session);
         }
-        self.lines.extend_from_slice(&asked.told);
+        lines.extend_from_slice(&asked.told);
         let length = self.length.map(read_length);
         let framing = match (length, self.coding) {
             (Some(length), None) => Framing::Length(length?),
             (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
-                Framing::Chunked(Chunked::default())
+                Framing::Chunked(Chunked::passing_over(MAX_HEAD_BYTES))
             }
             _ => return None,
         };
@@ -216,13 +217,9 @@ impl<'a> Fields<'a> {
             framing,
             length: length.flatten(),
             closes: self.closes,
-            lines: self.lines,
         })
     }
 }
-
-/// Room for the lines of an ordinary head and the framing.
-const LINES_BYTES: usize = 256;
 
 /// Bytes of the longest name that matters.
 const LONGEST_NAME: usize = 20;

@@ -155,6 +155,20 @@ fn chunks_become_a_length() {
 }
 
 #[test]
+fn what_chunks_carry_beside_content_does_not_pass() {
+    let bytes = stream(RESULT).replace("text/event-stream", "application/json");
+    let (start, end) = ("\r\n30\r\n", "0\r\n\r\n");
+    let bytes = bytes.replace(start, "\r\n30;a=b\r\n");
+    let bytes = bytes.replace(end, "0\r\nset-cookie: a\r\n\r\n");
+    let seen = one(OPEN, request(), &bytes);
+    assert!(
+        seen.out
+            .ends_with(format!("content-length: 48\r\n\r\n{RESULT}").as_bytes())
+    );
+    assert_eq!(seen.state, DONE);
+}
+
+#[test]
 fn a_202_passes_without_its_body() {
     let note = Asked::default();
     for (fields, body) in [
@@ -252,6 +266,23 @@ fn a_head_that_never_ends_is_given_back_at_the_bound() {
     }
     fed.extend_from_slice(b"abc");
     assert_eq!(answering.take_raw(), fed);
+}
+
+#[test]
+fn a_head_over_the_bound_is_given_back_however_it_comes() {
+    let filler = format!("x: {}", "y".repeat((64 << 10) - 76));
+    for (more, state) in [("", DONE), ("y", State::Odd)] {
+        let bytes = answer(RESULT, &[&format!("{filler}{more}")]);
+        assert_eq!(bytes.len() - RESULT.len(), (64 << 10) + more.len());
+        assert_eq!(one(OPEN, request(), &bytes).state, state);
+        let pieces = bytes.as_bytes().chunks(1000);
+        assert_eq!(relay(&engine(OPEN), request(), pieces).state, state);
+        let early = format!(
+            "HTTP/1.1 103 Early\r\n{filler}{more}\r\n\r\n{}",
+            answer(RESULT, &[])
+        );
+        assert_eq!(one(OPEN, request(), &early).state, State::Odd);
+    }
 }
 
 #[test]
@@ -384,5 +415,28 @@ fn an_answer_that_breaks_off_is_a_fault_wherever_it_does() {
             assert!(!seen.out.ends_with(b"0\r\n\r\n") && !seen.out.ends_with(RESULT.as_bytes()));
             assert_eq!(seen.answering.end(), ended);
         }
+    }
+}
+
+#[test]
+fn an_answer_can_be_its_connection_s_last_until_its_head_leaves() {
+    let engine = engine(OPEN);
+    let bytes = answer(RESULT, &[]);
+    for at in [0, 20, bytes.len() - 9, bytes.len()] {
+        let (before, behind) = bytes.as_bytes().split_at(at);
+        let mut answering = Answering::new(request());
+        let mut out = Vec::new();
+        answering.feed(&engine, before, &mut out);
+        answering.close();
+        answering.close();
+        answering.feed(&engine, behind, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let closes = usize::from(at < bytes.len());
+        assert_eq!(
+            text.matches("connection: close\r\n").count(),
+            closes,
+            "{at}"
+        );
+        assert!(text.ends_with(&format!("content-length: 48\r\n\r\n{RESULT}")));
     }
 }

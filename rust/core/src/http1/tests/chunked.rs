@@ -60,7 +60,7 @@ fn what_has_two_readings_is_none() {
         (b"1\r\nx\n", Bad::LineEnd),
         (b"1\r\nx\rX", Bad::LineEnd),
         (b"0\r\nhost: a\r\n\r\n", Bad::Trailer),
-        (b"0\r\n\n", Bad::Trailer),
+        (b"0\r\n\n", Bad::LineEnd),
         (b"0\r\n\rX", Bad::LineEnd),
         (b"0\n\r\n", Bad::Size),
     ];
@@ -87,5 +87,36 @@ proptest! {
             reader.feed(second, &mut out).map(|(more, done)| (used + more, done))
         });
         prop_assert_eq!(read(&input), pieces.map(|(used, done)| (out, used, done)));
+    }
+}
+
+#[test]
+fn what_means_nothing_is_passed_over_where_it_may_be() {
+    let body = b"4;a=\"b\"\r\nWiki\r\n1;x\r\n!\r\n0;\r\nexpires: never\r\ny: z\r\n\r\nbehind";
+    for size in 1..body.len() {
+        let (mut chunked, mut out) = (Chunked::passing_over(24), Vec::new());
+        let mut used = 0;
+        let done = body.chunks(size).any(|piece| {
+            let (taken, done) = chunked.feed(piece, &mut out).unwrap();
+            used += taken;
+            done
+        });
+        assert_eq!(
+            (out.as_slice(), used, done),
+            (&b"Wiki!"[..], body.len() - 6, true)
+        );
+    }
+    let read = |spare: usize, body: &[u8]| Chunked::passing_over(spare).feed(body, &mut Vec::new());
+    for (spare, body, bad) in [
+        (5, &b"4;a=\"b\"\r\n"[..], Bad::Extension),
+        (9, b"4;a\n", Bad::LineEnd),
+        (9, b"4;a\ra", Bad::LineEnd),
+        (9, b"4 ;a\r\n", Bad::Size),
+        (9, b";a\r\n", Bad::Size),
+        (3, b"0\r\nabcd", Bad::Trailer),
+        (9, b"0\r\n\n", Bad::LineEnd),
+        (9, b"0\r\na: b\r\n\n", Bad::LineEnd),
+    ] {
+        assert_eq!(read(spare, body), Err(bad), "{body:?}");
     }
 }

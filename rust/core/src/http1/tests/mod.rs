@@ -10,6 +10,7 @@ mod chunked;
 mod cuts;
 mod gate;
 mod intake;
+mod pieces;
 mod smuggling;
 mod streams;
 mod support;

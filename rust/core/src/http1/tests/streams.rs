@@ -49,6 +49,8 @@ fn a_stream_leaves_as_it_comes() {
     let seen = one(OPEN, request(), &head.replace("200 ", "200 OK"));
     assert_eq!((seen.out, seen.state), (head.into_bytes(), State::More));
     assert!(seen.answering.started() && seen.answering.may_close_with_event());
+    let unanswered = one(OPEN, request(), &stream(": note\n\n"));
+    assert!(unanswered.state == DONE && !unanswered.answering.may_close_with_event());
 }
 
 #[test]
@@ -64,6 +66,7 @@ fn what_asks_the_client_is_seen_before_it_leaves() {
         (&batch, true, true, true),
         (&batch, false, false, true),
         (&quoting, true, false, true),
+        ("[\"method\",\"result\"]", true, false, false),
         ("{\"method\":\"x\",\"id\":1,\"id\":2}", true, true, false),
         ("{\"method\":1,\"result\":2", true, true, true),
     ] {
@@ -157,4 +160,20 @@ fn a_reload_cannot_reach_an_event_that_was_too_long_to_hold() {
         assert_eq!(fault(&state), Some(Reason::Invalid));
         assert!(!answering.may_close_with_event());
     }
+}
+
+#[test]
+fn a_panic_ends_the_answer_and_nothing_of_it_leaves() {
+    let bytes = stream("");
+    let head = &bytes[..bytes.find("0\r\n\r\n").unwrap()];
+    let mut seen = one(OPEN, request(), head);
+    assert!(seen.answering.may_close_with_event());
+    let before = seen.out.clone();
+    let step = seen.answering.guarded(&mut seen.out, |_, out| {
+        out.push(b'x');
+        panic!("in the middle of an answer");
+    });
+    assert_eq!(fault(&step.state), Some(Reason::Invalid));
+    assert_eq!(seen.out, before);
+    assert!(seen.answering.started() && !seen.answering.may_close_with_event());
 }
