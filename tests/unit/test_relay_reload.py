@@ -127,6 +127,16 @@ def test_an_event_that_was_passing_and_is_now_hidden_never_ends(
     run(main())
 
 
+def test_a_fault_behind_the_event_that_was_passing_puts_nothing_into_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        pieces = (OTHER[:7], None, OTHER[7:] + event(b'{"tools":'))
+        reply = await Reloading(tmp_path, EVENTS, *pieces).client.post(message("tools/list"))
+        assert reply.body == OTHER[:7]
+        assert not reply.complete
+
+    run(main())
+
+
 def test_an_event_that_passed_by_its_length_never_ends(tmp_path: Path) -> None:
     async def main() -> None:
         begun = b"data: " + b"x" * MAX_EVENT_BYTES

@@ -269,14 +269,15 @@ class Relay:
         end if that is no whole event: no client may be asked to guess at it."""
         try:
             events = self._cutter.feed(body)
-            for event in events:
-                if data := event.data:
-                    self._observer.see(data)
-            return body if self._keep is None else self._filter_events(events, self._keep)
+            leaving = body if self._keep is None else self._filter_events(events, self._keep)
         except EventTooLong as error:
             raise invalid(str(error)) from error
         except ValueError as error:
             raise invalid(f"an event cannot be filtered: {error}") from error
+        for event in events:
+            if data := event.data:
+                self._observer.see(data)
+        return leaving
 
     def _filter_events(self, events: list[Event], keep: Filter) -> bytes:
         if not self._begun or not events:
@@ -284,8 +285,9 @@ class Relay:
         passing, *later = events
         if filter_event(passing, keep) is not passing:
             raise invalid("an event of which the client has a part is now hidden")
+        behind = filter_events(later, keep)
         begun, self._begun = self._begun, 0
-        return passing.raw[begun:] + filter_events(later, keep)
+        return passing.raw[begun:] + behind
 
     async def _forward(self, body: bytes, more: bool) -> None:
         if self.discards:
