@@ -6,19 +6,21 @@ something unreadable or invalid leaves the last good policy where it is, and say
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from watchfiles import awatch
-
 from gateway._core import Diagnostic, PolicyError, PolicySet
 
 MAX_POLICY_BYTES = 1 << 20
 """What the compiler accepts; nothing beyond one byte more is ever read."""
+COARSEST_STAMP_S = 3.0
+"""No file system's time stamps are further apart."""
 
 _log = logging.getLogger("interlock.policies")
 
@@ -97,29 +99,36 @@ class PolicySource:
         """
         return self._apply(self._try_read())
 
-    async def watch(self, changed: Callable[[PolicySet], object], *, poll_ms: int = 5_000) -> None:
+    async def watch(
+        self, changed: Callable[[PolicySet], object], *, period_s: float = 0.25
+    ) -> None:
         """Call `changed` with each new policy that the file comes to hold, until cancelled.
 
-        The folder is watched and not the file, so that a rename over it and the swap of a symbolic
-        link (Kubernetes' `..data`) are seen like a write in place. A look every `poll_ms` covers
-        file systems that notify nobody.
+        The path is looked up anew every `period_s`, so that a rename over the file and the swap of
+        a symbolic link (Kubernetes' `..data`) are seen like a write in place, on any file system.
+        What changed is read once it has stayed the same for a period: half of a file that is being
+        written could be a policy too, and a laxer one.
         """
+        last = read = None
         while True:
-            folders = {self.path.parent, self.path.resolve().parent}
-            notifications = awatch(
-                *(folder for folder in folders if folder.is_dir()),
-                watch_filter=None,
-                debounce=500,
-                step=50,
-                rust_timeout=poll_ms,
-                yield_on_timeout=True,
-                recursive=False,
-            )
-            async for _ in notifications:
+            await asyncio.sleep(period_s)
+            stamp = self._stamp()
+            if stamp == last != read:
                 if (policies := self._look()) is not None:
                     changed(policies)
-                if self.path.resolve().parent not in folders:
-                    break
+                # A file that was just written may be written again under the same time stamp.
+                read = stamp if self._clock() - stamp[-1] > COARSEST_STAMP_S else None
+            last = stamp
+
+    def _stamp(self) -> tuple[float, ...]:
+        """What tells one state of the file from another without reading it; the newest time in it
+        comes last."""
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            return (float(error.errno or 0), -math.inf)
+        newest = max(found.st_mtime, found.st_ctime)
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, newest)
 
     def _look(self) -> PolicySet | None:
         """Reload if the file is not as it was at the last look, good or bad."""

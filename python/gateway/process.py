@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from gateway import eventloop
 from gateway._core import Engine, LimitTable
 from gateway.app import Gateway
-from gateway.downstream.stdio import wrap
 from gateway.enforcement import EnforcementPoint
 from gateway.errors import StartError, table_problem
 from gateway.operate.admin import Ask, create_admin
@@ -106,6 +105,8 @@ def run_wrapped(settings: Settings) -> int:
 
 
 async def _run_wrapped(settings: Settings) -> int:
+    from gateway.downstream.stdio import wrap  # `run` has no use for it
+
     source = PolicySource(settings.servers[0].policy)
     engine = Engine(source.load(), share_table(settings), shadow=settings.shadow)
     watching = asyncio.create_task(source.watch(engine.install))

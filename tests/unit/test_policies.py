@@ -75,12 +75,12 @@ def test_a_bad_file_leaves_the_last_good_policy(path: Path, content: bytes | Non
     assert source.status().last_error is None
 
 
-def watched(source: PolicySource, change: object, *, poll_ms: int = 60_000) -> PolicySet:
+def watched(source: PolicySource, change: object) -> PolicySet:
     """Start watching, make the change, and give what the watcher found, within a bound."""
 
     async def run() -> PolicySet:
         found: asyncio.Future[PolicySet] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(source.watch(found.set_result, poll_ms=poll_ms))
+        task = asyncio.create_task(source.watch(found.set_result, period_s=0.001))
         await asyncio.sleep(0)  # the watcher is set up once the task has run to its first wait
         try:
             assert callable(change)
@@ -138,8 +138,41 @@ def test_watch_passes_over_what_changes_nothing(path: Path) -> None:
         assert source.status().reloads == {"success": 0, "failure": 0, "unchanged": 0}
         path.write_bytes(DENY)
 
-    watched(source, touch_then_write, poll_ms=100)
+    watched(source, touch_then_write)
     assert source.status().reloads["success"] == 1
+
+
+class Over(Exception):
+    """A watch has nothing more to see."""
+
+
+@pytest.mark.parametrize(
+    ("stamps", "now", "reads"),
+    [
+        ("a", 100.0, 0),  # it may still be being written
+        ("aa", 100.0, 1),
+        ("aaaa", 100.0, 1),
+        ("aaabcb", 100.0, 1),
+        ("aaabbb", 100.0, 2),
+        ("aaaa", 10.0, 3),  # so new that another write would not show in its time
+    ],
+)
+def test_what_stays_the_same_is_read_once(
+    path: Path, stamps: str, now: float, reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = PolicySource(path, clock=lambda: now)
+    found, looks = iter(stamps), []
+
+    def stamp() -> tuple[float, ...]:
+        for name in found:
+            return (float(ord(name)), 9.0)
+        raise Over
+
+    monkeypatch.setattr(source, "_stamp", stamp)
+    monkeypatch.setattr(source, "_look", lambda: looks.append(1))
+    with pytest.raises(Over):
+        asyncio.run(source.watch(lambda _: None, period_s=0))
+    assert len(looks) == reads
 
 
 def test_one_bad_content_is_one_failure(path: Path) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from gateway.errors import Problem, SettingsError, UpstreamError
 from gateway.upstream.connection import Connection
@@ -91,8 +91,13 @@ class Proxy:
             SettingsError: the variable does not hold an `http` URL.
         """
         scheme = "https" if address.secure else "http"
+        if f"{scheme}_proxy" not in map(str.lower, os.environ) or is_loopback(address.host):
+            return None
+        # An HTTP client and a mail parser come with it: only where a proxy is in sight.
+        from urllib.request import getproxies, proxy_bypass
+
         url = getproxies().get(scheme)
-        if not url or is_loopback(address.host) or proxy_bypass(f"{address.host}:{address.port}"):
+        if not url or proxy_bypass(f"{address.host}:{address.port}"):
             return None
         parts = urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme != "http" or not parts.hostname:
