@@ -33,7 +33,10 @@ struct Family<'a> {
     help: &'a [u8],
     kind: &'a [u8],
     adds: bool,
+    /// Whether all its samples are of one text, and so of different names.
+    fresh: bool,
     samples: Vec<(&'a [u8], Number)>,
+    /// Where each sample is, as far as anybody had to ask.
     by_series: HashMap<&'a [u8], usize>,
 }
 
@@ -83,9 +86,12 @@ impl<'a> Sum<'a> {
                 help,
                 kind,
                 adds: !gauge || added.contains(&name),
+                fresh: true,
                 samples: Vec::new(),
                 by_series: HashMap::new(),
             });
+        } else if let Some(known) = self.families.get_mut(at) {
+            known.fresh = false;
         }
         Some(at)
     }
@@ -111,6 +117,18 @@ impl<'a> Sum<'a> {
 }
 
 impl<'a> Family<'a> {
+    /// Where a series is, or would come.
+    fn find(&mut self, series: &[u8]) -> usize {
+        let known = self.by_series.len();
+        for (at, (name, _)) in self.samples.iter().enumerate().skip(known) {
+            self.by_series.insert(name, at);
+        }
+        self.by_series
+            .get(series)
+            .copied()
+            .unwrap_or(self.samples.len())
+    }
+
     /// Takes in one sample that is likely at `next`; where it was.
     fn add(&mut self, series: &'a [u8], number: Number, next: usize) -> usize {
         let there = self
@@ -119,8 +137,10 @@ impl<'a> Family<'a> {
             .is_some_and(|(known, _)| *known == series);
         let at = if there {
             next
+        } else if self.fresh {
+            self.samples.len()
         } else {
-            *self.by_series.entry(series).or_insert(self.samples.len())
+            self.find(series)
         };
         match self.samples.get_mut(at) {
             None => self.samples.push((series, number)),
