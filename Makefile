@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv/bin
 DEPS := .cache/dependencies
 CORE := .cache/core-release
+BENCH := .cache/bench-dependencies
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models bench
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models bench bench-quick bench-rust gate
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -48,8 +49,17 @@ test-python: $(CORE) ## Run the tests of the gateway
 e2e: $(CORE) ## Run only the tests with real processes on real sockets
 	@$(VENV)/python -m pytest -m e2e
 
-bench: $(CORE) ## Measure what a decision costs
-	@cargo bench --locked --package gateway-core && $(VENV)/python -m pytest bench --benchmark-enable
+bench: $(BENCH) ## Measure everything and write the report (needs wrk, nginx, haproxy, go; an hour)
+	@$(VENV)/python -m bench
+
+bench-quick: $(BENCH) ## Measure the main things and print them (needs wrk, nginx, haproxy, go)
+	@$(VENV)/python -m bench --quick
+
+bench-rust: ## Measure the parts of the core by themselves
+	@cargo bench --locked --package gateway-core
+
+gate: $(DEPS) ## Count the instructions of a decision and of a request (needs valgrind)
+	@$(VENV)/python -m bench.gate
 
 lock: $(DEPS) ## Resolve the Python dependencies anew
 	@.ci/lock
@@ -62,6 +72,9 @@ clean: ## Remove what was built
 
 $(DEPS): python/locks/dev.txt
 	@.ci/install $(PYTHON) && mkdir -p .cache && touch $@
+
+$(BENCH): $(CORE) python/locks/bench.txt
+	@$(VENV)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement python/locks/bench.txt && touch $@
 
 $(CORE): $(DEPS) $(RUST) pyproject.toml
 	@PIP_QUIET=1 PIP_NO_DEPS=1 VIRTUAL_ENV=.venv $(VENV)/maturin develop --release --locked --quiet && touch $@

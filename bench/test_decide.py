@@ -1,23 +1,26 @@
 """What a decision costs through the boundary: Python bytes in, a `Decision` out and dropped again.
 
-The message is a `tools/call` of 330 bytes, the policy has three limits for each of its tools.
+The message is the call of 330 bytes unless its size is what varies.
 """
 
 from __future__ import annotations
 
-import json
+import random
+import threading
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bench import message
 from gateway._core import Caller, Decision, Engine, LimitTable, PolicySet
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-BODY_BYTES = 330
-PLENTY = 2_000_000_000
 CALLER = Caller("bench", server="upwork")
+SPREAD = 10_000
+"""How many of the keyed quotas are charged in turn, chosen anyhow."""
 
 HEADERS = [
     (b"host", b"127.0.0.1:8080"),
@@ -26,46 +29,16 @@ HEADERS = [
     (b"connection", b"keep-alive"),
     (b"user-agent", b"python-httpx/0.28.1"),
     (b"content-type", b"application/json"),
-    (b"content-length", str(BODY_BYTES).encode()),
+    (b"content-length", str(message.BODY_BYTES).encode()),
     (b"authorization", b"Bearer 0123456789abcdef0123456789abcdef"),
     (b"mcp-session-id", b"0123456789abcdef0123456789abcdef"),
     (b"mcp-protocol-version", b"2025-06-18"),
 ]
 
 
-def engine(tools: int, effect: str = "allow") -> Engine:
-    """An engine over `tools` tools, each under three limits of its own window."""
-
-    def limit(counter: str, window: str) -> dict[str, object]:
-        return {"counter": counter, "window": window, "max": PLENTY}
-
-    document = {
-        "version": "1",
-        "default": "deny",
-        "all_tools": {"limits": [limit("a", "minute"), limit("b", "hour")]},
-        "tools": {
-            f"tool_{i}": {"action": effect, "limits": [limit(f"c{i}", "day")]} for i in range(tools)
-        },
-    }
-    policy = PolicySet.parse(json.dumps(document).encode(), name="bench.json")
-    return Engine(policy, LimitTable(1 << 15))
-
-
-def call(tool: str) -> bytes:
-    """A call of the tool, padded to `BODY_BYTES`."""
-
-    def spelt(letter: str) -> bytes:
-        arguments = {
-            "job_url": "https://example.com/jobs/0123456789",
-            "bid": 120.5,
-            "answers": ["yes", "no", 3],
-            "cover_letter": letter,
-        }
-        params = {"name": tool, "arguments": arguments, "_meta": {"progressToken": 7}}
-        message = {"jsonrpc": "2.0", "id": 42, "method": "tools/call", "params": params}
-        return json.dumps(message, separators=(",", ":")).encode()
-
-    return spelt("x" * (BODY_BYTES - len(spelt(""))))
+def engine(policy: bytes, slots: int = 1 << 15) -> Engine:
+    """An engine of its own table."""
+    return Engine(PolicySet.parse(policy, name="bench.json"), LimitTable(slots))
 
 
 def measure(
@@ -81,19 +54,84 @@ def measure(
     return decision
 
 
+@pytest.mark.benchmark(group="decide by tools in the policy")
 @pytest.mark.parametrize("tools", [10, 100, 1_000, 10_000])
 def test_allowed(benchmark: BenchmarkFixture, tools: int) -> None:
     """By the size of the policy, on which it should not depend."""
-    assert measure(benchmark, engine(tools), call(f"tool_{tools - 1}")).allowed
+    body = message.call(f"tool_{tools - 1}")
+    assert measure(benchmark, engine(message.policy(tools)), body).allowed
 
 
-@pytest.mark.parametrize("tool", ["tool_0", "unheard_of"])
+@pytest.mark.benchmark(group="decide, refused")
+@pytest.mark.parametrize("tool", ["tool_0", message.REFUSED_TOOL])
 def test_denied(benchmark: BenchmarkFixture, tool: str) -> None:
     """By its entry, and for lack of one."""
-    assert not measure(benchmark, engine(100, "deny"), call(tool)).allowed
+    denying = engine(message.policy(100, "deny"))
+    assert not measure(benchmark, denying, message.call(tool)).allowed
 
 
+@pytest.mark.benchmark(group="decide by header fields")
 @pytest.mark.parametrize("count", [0, len(HEADERS)])
 def test_headers(benchmark: BenchmarkFixture, count: int) -> None:
     """With the header fields of an HTTP request, which are held against the body."""
-    assert measure(benchmark, engine(100), call("tool_99"), HEADERS[:count]).allowed
+    body = message.call("tool_99")
+    assert measure(benchmark, engine(message.policy()), body, HEADERS[:count]).allowed
+
+
+@pytest.mark.benchmark(group="decide by conditions of the tool")
+@pytest.mark.parametrize("rules", [0, 1, 10, 100])
+def test_rules(benchmark: BenchmarkFixture, rules: int) -> None:
+    """By the rules that look into the arguments, all of which are tried."""
+    assert measure(benchmark, engine(message.ruled(rules, 1)), message.call("tool_0")).allowed
+
+
+@pytest.mark.benchmark(group="decide by limits of the tool")
+@pytest.mark.parametrize("limits", [0, 1, 3, 10])
+def test_limits(benchmark: BenchmarkFixture, limits: int) -> None:
+    """By the limits that are charged."""
+    assert measure(benchmark, engine(message.ruled(0, limits)), message.call("tool_0")).allowed
+
+
+@pytest.mark.benchmark(group="decide by bytes of the body")
+@pytest.mark.parametrize("size", [330, 3_300, 33_000, 330_000])
+def test_size(benchmark: BenchmarkFixture, size: int) -> None:
+    """By the size of the arguments, which are read whole."""
+    body = message.call("tool_0", size)
+    assert measure(benchmark, engine(message.policy()), body).allowed
+
+
+@pytest.mark.benchmark(group="decide by live quotas in the table")
+@pytest.mark.parametrize("quotas", [1, 1_000, 100_000, 1_000_000])
+def test_quotas(benchmark: BenchmarkFixture, quotas: int) -> None:
+    """By the quotas in use, charging others each time, so that caches do not hide the table."""
+    subject = engine(message.keyed(), slots=2 * quotas)
+    for user in range(quotas):
+        assert subject.decide(CALLER, message.call("tool_0", user=user)).allowed
+    chosen = random.Random(0).choices(range(quotas), k=SPREAD)
+    bodies = cycle([message.call("tool_0", user=user) for user in chosen])
+
+    def decide() -> Decision:
+        return subject.decide(CALLER, next(bodies))
+
+    assert benchmark.pedantic(decide, rounds=1_000, iterations=100, warmup_rounds=10).allowed
+
+
+@pytest.mark.benchmark(group="2,000 decisions by threads")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads(benchmark: BenchmarkFixture, threads: int) -> None:
+    """The same number of decisions, split between threads that charge the same quotas."""
+    subject = engine(message.policy())
+    body = message.call("tool_99")
+
+    def work() -> None:
+        for _ in range(2_000 // threads):
+            subject.decide(CALLER, body)
+
+    def together() -> None:
+        others = [threading.Thread(target=work) for _ in range(threads)]
+        for each in others:
+            each.start()
+        for each in others:
+            each.join()
+
+    benchmark.pedantic(together, rounds=100, warmup_rounds=5)

@@ -1,0 +1,1 @@
+"""What Interlock costs: in the core, through the boundary to Python, and on the whole path."""

@@ -1,0 +1,3 @@
+module interlock.invalid/bench
+
+go 1.21

@@ -1,0 +1,236 @@
+"""Who is compared: each proxy, with the configuration that its own documentation would lead to.
+
+INVARIANT: every proxy here has one worker unless its name says otherwise, keeps connections alive
+on both sides, and writes no access log.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from bench.load.processes import Process
+
+ROOT = Path(__file__).parents[2]
+BUILT = ROOT / ".cache" / "bench"
+ANSWER = (
+    '{"jsonrpc":"2.0","id":42,"result":{"content":[{"type":"text","text":"'
+    + "The proposal was submitted. " * 4
+    + 'Thank you very much."}],"structuredContent":{"proposal_id":"~0123456789","accepted":true},'
+    + '"isError":false}}'
+)
+"""What the server answers every call with."""
+
+
+class Missing(Exception):
+    """A program that is needed and not there; how to get it."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one process of a run is to be.
+
+    Attributes:
+        port: it listens here.
+        upstream: port of the server behind it.
+        folder: of its own, for what it wants to write.
+        cpus: cores it may use.
+    """
+
+    port: int
+    upstream: int
+    folder: Path
+    cpus: frozenset[int]
+
+    def write(self, name: str, text: str) -> str:
+        """A file in the folder; its path."""
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+
+def find(program: str, package: str) -> str:
+    """The path of a program.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    path = shutil.which(
+        program, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    )
+    path = path or shutil.which(program)
+    if path is None:
+        raise Missing(f"`{program}` is needed: install the package {package}")
+    return path
+
+
+@cache
+def built_go(name: str) -> str:
+    """A program of this directory in Go, built.
+
+    Raises:
+        Missing: there is no Go.
+    """
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if go is None:
+        raise Missing("`go` is needed: install the package golang")
+    BUILT.mkdir(parents=True, exist_ok=True)
+    command = [go, "build", "-C", str(ROOT / "bench"), "-o", f"{BUILT}/", f"./{name}"]
+    subprocess.run(command, check=True)
+    return str(BUILT / name)
+
+
+@cache
+def built_c(name: str) -> str:
+    """A program of this directory in C, built.
+
+    Raises:
+        Missing: there is no C compiler.
+    """
+    BUILT.mkdir(parents=True, exist_ok=True)
+    source = ROOT / "bench" / name / "main.c"
+    command = [find("cc", "gcc"), "-O2", "-Wall", "-o", str(BUILT / name), str(source)]
+    subprocess.run(command, check=True)
+    return str(BUILT / name)
+
+
+NGINX = """
+daemon off;
+worker_processes {workers};
+error_log stderr error;
+pid {folder}/pid;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    client_max_body_size 1m;
+    client_body_buffer_size 1m;
+    keepalive_requests 1000000000;
+    keepalive_timeout 600s;
+    {http}
+}}
+"""
+NGINX_PROXY = """
+    upstream server {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://server;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
+    }}
+"""
+NGINX_SERVER = """
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ default_type application/json; return 200 '{answer}'; }}
+    }}
+"""
+HAPROXY = """
+global
+    nbthread 1
+    maxconn 8192
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 600s
+    timeout server 600s
+    http-reuse always
+frontend agents
+    bind 127.0.0.1:{port}
+    default_backend server
+backend server
+    server server 127.0.0.1:{upstream}
+"""
+
+
+def nginx(site: Site, http: str, workers: int = 1) -> Process:
+    """nginx with what is given inside its `http` block."""
+    program = find("nginx", "nginx-light")
+    text = NGINX.format(workers=workers, folder=site.folder, http=http)
+    if workers == 1:
+        text += "master_process off;\n"
+    path = site.write("nginx.conf", text)
+    return Process([program, "-p", str(site.folder), "-c", path], site.port, site.cpus)
+
+
+def nginx_proxy(site: Site, workers: int = 1) -> Process:
+    """nginx as a proxy: what all others are compared with."""
+    http = NGINX_PROXY.format(port=site.port, upstream=site.upstream)
+    return nginx(site, http, workers)
+
+
+def haproxy(site: Site) -> Process:
+    """haproxy with one thread."""
+    path = site.write("haproxy.cfg", HAPROXY.format(port=site.port, upstream=site.upstream))
+    return Process([find("haproxy", "haproxy"), "-db", "-f", path], site.port, site.cpus)
+
+
+def goproxy(site: Site) -> Process:
+    """A reverse proxy in Go that decodes each body."""
+    upstream = f"http://127.0.0.1:{site.upstream}"
+    command = [built_go("goproxy"), "-port", str(site.port), "-upstream", upstream]
+    return Process(command, site.port, site.cpus)
+
+
+def interlock(site: Site, policy: bytes, *options: str) -> Process:
+    """Interlock before the server, with its admin port and its defaults but for `options`."""
+    policy_file = site.write("policy.json", policy.decode())
+    command = [sys.executable, "-m", "gateway", "run", "--policy", policy_file]
+    command += ["--upstream", f"http://127.0.0.1:{site.upstream}/mcp"]
+    command += ["--listen", f"127.0.0.1:{site.port}", "--admin", "127.0.0.1:0"]
+    command += ["--state", str(site.folder / "state"), *options]
+    return Process(command, site.port, site.cpus)
+
+
+@cache
+def has_option(option: str) -> bool:
+    """Whether `interlock run` knows an option."""
+    command = [sys.executable, "-m", "gateway", "run", "--help"]
+    return option in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+Peer = Callable[[Site], Process]
+
+
+def peers(policy: bytes) -> dict[str, Peer]:
+    """Every proxy with one worker, by name; nginx first."""
+    found: dict[str, Peer] = {
+        "nginx": nginx_proxy,
+        "haproxy": haproxy,
+        "go": goproxy,
+        "interlock": lambda site: interlock(site, policy),
+    }
+    if has_option("--no-fast-path"):
+        found["interlock --no-fast-path"] = lambda site: interlock(site, policy, "--no-fast-path")
+    return found
+
+
+def pairs(policy: bytes) -> dict[str, Peer]:
+    """nginx and Interlock with one worker and with two."""
+    return {
+        "nginx": nginx_proxy,
+        "nginx, 2 workers": lambda site: nginx_proxy(site, 2),
+        "interlock": lambda site: interlock(site, policy),
+        "interlock, 2 workers": lambda site: interlock(site, policy, "--workers", "2"),
+    }
+
+
+def echo(site: Site) -> Process:
+    """The MCP server: the same answer to everything, from nginx's memory."""
+    return nginx(site, NGINX_SERVER.format(port=site.port, answer=ANSWER))
+
+
+def streamer(site: Site) -> Process:
+    """The MCP server that answers with a stream of events."""
+    return Process([built_go("streamer"), "-port", str(site.port)], site.port, site.cpus)

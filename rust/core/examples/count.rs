@@ -1,0 +1,154 @@
+//! Does one thing over and over, for `bench/gate.py` to count its instructions: `count CASE TIMES`.
+//!
+//! The message is the tools/call of 330 bytes, the policy has 100 tools with three limits each.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark that cannot be set up must stop"
+)]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use gateway_core::caller::Caller;
+use gateway_core::engine::{Engine, Options};
+use gateway_core::http1::{Answering, Gate, GateOptions, Intake, Received, Route, State};
+use gateway_core::limit::LimitTable;
+use gateway_core::policy::PolicySet;
+use gateway_core::time::Nanos;
+
+const NOW: Nanos = Nanos(1_772_445_605 * Nanos::SECOND);
+const TOOLS: usize = 100;
+
+/// The call, of a tool whose name has seven letters or less.
+fn body(tool: &str) -> String {
+    let call = |cover: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":42,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"job_url":"https://example.com/jobs/0123456789","bid":120.5,"answers":["yes","no",3],"cover_letter":"{cover}"}},"_meta":{{"progressToken":7}}}}}}"#
+        )
+    };
+    let bare = call("").len();
+    call(&"x".repeat(330 - bare))
+}
+
+/// The call as a client sends it.
+fn request(tool: &str) -> Vec<u8> {
+    let body = body(tool);
+    format!(
+        "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nUser-Agent: python-httpx/0.28.1\r\n\
+         MCP-Protocol-Version: 2025-06-18\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// The server's answer, of 290 bytes.
+fn answer() -> Vec<u8> {
+    let answer = |text: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":42,"result":{{"content":[{{"type":"text","text":"{text}"}}],"isError":false}}}}"#
+        )
+    };
+    let body = answer(&"x".repeat(290 - answer("").len()));
+    format!(
+        "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 02 Mar 2026 10:00:05 GMT\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: keep-alive\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn engine() -> Arc<Engine> {
+    let mut document = String::from(
+        r#"{"version":"1","default":"deny","all_tools":{"limits":[
+            {"counter":"a","window":"minute","max":2000000000},
+            {"counter":"b","window":"hour","max":2000000000}]},"tools":{"#,
+    );
+    for i in 0..TOOLS {
+        let comma = if i == 0 { "" } else { "," };
+        let limit = format!(r#"{{"counter":"c{i}","window":"day","max":2000000000}}"#);
+        let _ = write!(document, r#"{comma}"tool_{i}":{{"limits":[{limit}]}}"#);
+    }
+    document.push_str("}}");
+    let policy = PolicySet::parse(document.as_bytes(), "bench.json").expect("compiles");
+    let table = LimitTable::anonymous(1 << 15).expect("memory");
+    Arc::new(Engine::new(
+        Arc::new(policy),
+        Arc::new(table),
+        Options::default(),
+    ))
+}
+
+fn gate(engine: &Arc<Engine>) -> Gate {
+    let mut gate = Gate::new(GateOptions {
+        max_head_bytes: 32 << 10,
+        max_body_bytes: 1 << 20,
+        hosts: Some(vec![b"127.0.0.1:8080".to_vec()]),
+    });
+    let route = Route {
+        engine: Arc::clone(engine),
+        grant: "bench".into(),
+        server: "upwork".into(),
+        head: b"POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:9000\r\naccept-encoding: identity\r\n"
+            .to_vec(),
+        own_names: vec![b"host".to_vec(), b"accept-encoding".to_vec()],
+        tag: 0,
+    };
+    gate.add_route(b"/mcp".to_vec(), route);
+    gate
+}
+
+/// From a body to a decision.
+fn decide(tool: &str, times: usize) {
+    let engine = engine();
+    let caller = Caller::new("bench".into(), "upwork".into(), None, None);
+    let body = body(tool).into_bytes();
+    for _ in 0..times {
+        black_box(engine.decide(&caller, black_box(&body), None, NOW));
+    }
+}
+
+/// From a request's bytes to those of the refusal.
+fn refuse(times: usize) {
+    let (gate, request, mut intake) = (gate(&engine()), request("tool_x"), Intake::default());
+    for _ in 0..times {
+        match intake.receive(&gate, black_box(&request), &|| NOW) {
+            Received::Answer(bytes) => drop(black_box(bytes)),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+/// From a request's bytes to those for the server, and from its answer's to those for the client.
+fn relay(times: usize) {
+    let engine = engine();
+    let (gate, request, answer) = (gate(&engine), request("tool_99"), answer());
+    let mut intake = Intake::default();
+    for _ in 0..times {
+        let Received::Forward(forward) = intake.receive(&gate, black_box(&request), &|| NOW) else {
+            panic!("not forwarded");
+        };
+        black_box(forward.bytes);
+        let mut out = Vec::new();
+        let step = Answering::new(forward.asked).feed(&engine, black_box(&answer), &mut out);
+        assert!(matches!(step.state, State::Done { .. }), "{step:?}");
+        black_box(out);
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let case = arguments.next().unwrap_or_default();
+    let times = arguments.next().and_then(|times| times.parse().ok());
+    let times = times.expect("usage: count CASE TIMES");
+    match case.as_str() {
+        "decide-allowed" => decide("tool_99", times),
+        "decide-refused" => decide("tool_x", times),
+        "http-refused" => refuse(times),
+        "http-allowed" => relay(times),
+        _ => panic!("no such case: {case}"),
+    }
+}
