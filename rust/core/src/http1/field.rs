@@ -200,7 +200,8 @@ fn printable(bytes: &[u8]) -> usize {
 const fn unprintable(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = ONES << 7;
+    // Below 0x20 the first borrows; of what is not ASCII, 0xFF shows in the first and all else in the second.
     let control = word.wrapping_sub(ONES * 0x20);
     let delete = (word ^ (ONES * 0x7F)).wrapping_sub(ONES);
-    (control | delete | word) & TOPS
+    (control | delete) & TOPS
 }

@@ -170,5 +170,5 @@ fn accepts(value: &[u8]) -> bool {
             .iter()
             .any(|ours| range.trim_ascii().eq_ignore_ascii_case(ours))
     };
-    !value.contains(&b';') && value.split(|byte| *byte == b',').any(is_ours)
+    value.split(|byte| *byte == b',').any(is_ours)
 }

@@ -50,7 +50,7 @@ impl Default for Known {
     }
 }
 
-/// One connection's way in. Every call has to name the same gate.
+/// One connection's way in. Its calls may name several gates, if a tag is the same route in all of them.
 #[derive(Debug, Default)]
 pub struct Intake {
     kept: Vec<u8>,

@@ -193,7 +193,7 @@ impl Search {
     /// # Errors
     ///
     /// [`NotPlain`] as soon as this cannot become a head: it begins with what no method has, a line ends in
-    /// LF alone, or there are more than `most` bytes of it.
+    /// LF alone, or there are more than `most` bytes and still no end.
     pub(super) fn finds_end(&mut self, input: &[u8], most: usize) -> Result<bool, NotPlain> {
         if input
             .first()
@@ -201,9 +201,8 @@ impl Search {
         {
             return Err(NotPlain);
         }
-        let searched = input.get(..most).unwrap_or(input);
-        while let Some(at) = find(searched, b'\n', self.seen) {
-            let line = searched.get(..at).unwrap_or_default();
+        while let Some(at) = find(input, b'\n', self.seen) {
+            let line = input.get(..at).unwrap_or_default();
             if !line.ends_with(b"\r") {
                 return Err(NotPlain);
             }
@@ -212,7 +211,7 @@ impl Search {
                 return Ok(true);
             }
         }
-        self.seen = searched.len();
+        self.seen = input.len();
         if input.len() > most {
             return Err(NotPlain);
         }

@@ -13,7 +13,7 @@ use super::request::Head;
 use super::{Forward, HandedOver, Received};
 use crate::caller::Caller;
 use crate::claims::Claims;
-use crate::decision::{Decision, Kind};
+use crate::decision::Decision;
 use crate::denial;
 use crate::limit::QuotaKey;
 use crate::time::Nanos;
@@ -82,12 +82,11 @@ pub(super) fn serve(
     if !gate.is_simple(&decision, body) {
         return hand_over(head, body, Some((route.tag, caller, decision)));
     }
-    let is_request = decision.kind == Kind::Request;
     Received::Forward(Forward {
         tag: route.tag,
         bytes: forward::request(route, head, session.is_some(), body),
         asked: Asked {
-            id: decision.request_id.clone().filter(|_| is_request),
+            id: decision.request_id.clone(),
             legacy: !modern,
             session: session.map(Into::into),
             told: denial::limit_lines(&decision),

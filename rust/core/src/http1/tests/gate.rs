@@ -30,6 +30,7 @@ fn heads_that_every_admission_takes_are_decided() {
         "Accept: text/event-stream",
         "Accept: */*",
         "Accept: text/html, Application/JSON",
+        "Accept: text/html;q=0.9 ,\t*/*",
         "Connection: Keep-Alive",
         "X-Anything: \"(at) all\"\t,;=",
         "mcp-a: 1\r\nmcp-b: 1",

@@ -2,9 +2,9 @@
 
 use super::support::*;
 use crate::decision::Kind;
-use crate::http1::{Intake, Phase, Received};
+use crate::http1::{Forward, Gate, GateOptions, Intake, Phase, Received};
 
-fn forwarded(received: Received) -> crate::http1::Forward {
+fn forwarded(received: Received) -> Forward {
     match received {
         Received::Forward(forward) => forward,
         other => panic!("not forwarded: {other:?}"),
@@ -165,6 +165,10 @@ fn a_connection_remembers_its_sender_only_while_it_is_the_same() {
     assert_eq!(ask("Mcp-Session-Id: s\r\n").unwrap().session(), Some("s"));
     table.unbind(key);
     assert!(ask("Mcp-Session-Id: s\r\n").is_none());
+    assert_eq!(ask("").unwrap().server(), "bank");
+    let other = post(&call("look")).replace("/mcp", "/other");
+    let other = forwarded(receive(&mut intake, &gate, other.as_bytes()));
+    assert_eq!((other.caller.server(), other.tag), ("other", 6));
 }
 
 #[test]
@@ -173,13 +177,25 @@ fn what_needs_more_than_passing_on_is_handed_over_decided() {
     let extension = call("look").replace("\"arguments\":{}", "\"arguments\":{\"a\":\"x/tasks\"}");
     let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#;
     let response = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    let listen = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"_meta":{
+        "io.modelcontextprotocol/protocolVersion":"2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+    let get = r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"t"}}"#;
     for (body, kind) in [
         (task.as_str(), Kind::Request),
         (&extension, Kind::Request),
         (initialize, Kind::Request),
+        (listen, Kind::Request),
+        (get, Kind::Request),
         (response, Kind::Response),
     ] {
-        let handed = handed(first(post(body)));
+        let lines = if body == listen {
+            "Content-Type: application/json\r\nMcp-Protocol-Version: 2026-07-28\r\n\
+                Mcp-Method: subscriptions/listen\r\n"
+        } else {
+            "Content-Type: application/json\r\n"
+        };
+        let handed = handed(first(post_with(lines, body)));
         let decision = handed.decision.unwrap();
         assert!(decision.allowed, "{body}: {}", decision.message);
         assert_eq!((decision.kind, handed.tag), (kind, Some(5)));
@@ -201,4 +217,54 @@ fn what_needs_more_than_passing_on_is_handed_over_decided() {
         "\"arguments\":{\"a\":\"my task /task\"}",
     );
     assert!(matches!(first(post(&other)), Received::Forward(_)));
+}
+
+#[test]
+fn a_panic_is_an_answer_and_an_end() {
+    let gate = gate();
+    let mut intake = Intake::default();
+    let clock = || panic!("no time");
+    let request = post(&call("look"));
+    let (first, second) = request.split_at(30);
+    assert!(matches!(
+        intake.receive(&gate, first.as_bytes(), &clock),
+        Received::More
+    ));
+    let Received::Failed(answer) = intake.receive(&gate, second.as_bytes(), &clock) else {
+        panic!("not failed");
+    };
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 500 \r\n") && head.contains("\r\nconnection: close\r\n"));
+    assert!(head.ends_with(&format!("content-length: {}", body.len())));
+    assert!(intake.is_empty());
+}
+
+#[test]
+fn a_notification_asks_for_no_answer() {
+    let body = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    let forward = forwarded(first(post(body)));
+    assert_eq!(forward.asked.id, None);
+    assert!(forward.asked.told.is_empty());
+}
+
+#[test]
+fn a_large_message_leaves_no_large_buffer() {
+    let gate = Gate::new(GateOptions {
+        max_head_bytes: 4096,
+        max_body_bytes: 1 << 20,
+        hosts: None,
+    });
+    let mut intake = Intake::default();
+    let request = post(&"x".repeat(1 << 19));
+    let (first, second) = request.split_at(1 << 18);
+    assert!(matches!(
+        receive(&mut intake, &gate, first.as_bytes()),
+        Received::More
+    ));
+    assert!(matches!(
+        receive(&mut intake, &gate, second.as_bytes()),
+        Received::HandOver(_)
+    ));
+    assert!(intake.take_raw().capacity() <= 1 << 14);
 }

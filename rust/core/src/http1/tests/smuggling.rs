@@ -176,6 +176,8 @@ fn what_is_over_a_bound_is_not_waited_for() {
         Received::TakeOver
     ));
     is_given_back(&request.as_bytes()[..4097]);
+    let whole = Intake::default().receive(&gate, request.as_bytes(), &|| NOW);
+    assert!(matches!(whole, Received::TakeOver));
     let many = "a: b\r\n".repeat(99);
     is_given_back(framed(&many, "").as_bytes());
     let fewer = "a: b\r\n".repeat(98);
@@ -253,6 +255,31 @@ fn lines_are_strict() {
     ] {
         assert!(request.contains(good));
         is_given_back(request.replacen(good, bad, 1).as_bytes());
+    }
+}
+
+#[test]
+fn values_are_printable() {
+    for byte in 0..=255 {
+        for place in 0..9 {
+            let mut value = *b"abcdefghi";
+            value[place] = byte;
+            let mut request = b"GET / HTTP/1.1\r\nHost: a\r\nX: ".to_vec();
+            request.extend_from_slice(&value);
+            request.extend_from_slice(b"\r\n\r\n");
+            match first(&request) {
+                Received::HandOver(_) => assert!(matches!(byte, b'\t' | b' '..=b'~'), "{byte}"),
+                Received::TakeOver => assert!(!matches!(byte, b'\t' | b' '..=b'~'), "{byte}"),
+                other => panic!("{byte}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn methods_whose_answers_are_framed_otherwise_are_not_served() {
+    for line in ["HEAD /mcp", "CONNECT /mcp"] {
+        is_given_back(format!("{line} HTTP/1.1\r\nHost: localhost:8000\r\n\r\n").as_bytes());
     }
 }
 

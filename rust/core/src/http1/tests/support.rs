@@ -14,7 +14,7 @@ pub(super) const NOW: Nanos = Nanos(1_772_445_605 * Nanos::SECOND);
 pub(super) const OWN: &str =
     "POST /rpc HTTP/1.1\r\nhost: server.example\r\naccept-encoding: identity\r\nmcp-own: 1\r\n";
 
-const POLICY: &str = r#"{"version":"1","default":"deny","tools":{
+const POLICY: &str = r#"{"version":"1","default":"deny","methods":{"tasks/get":{}},"tools":{
     "pay":{"limits":[{"counter":"payments","window":"minute","max":3}]},"look":{},"look_again":{}}}"#;
 
 pub(super) fn engine() -> Arc<Engine> {
@@ -42,6 +42,15 @@ pub(super) fn gate_to(engine: &Arc<Engine>) -> Gate {
         tag: 5,
     };
     gate.add_route(b"/mcp".to_vec(), route);
+    let other = Route {
+        engine: engine.clone(),
+        grant: "laptop".into(),
+        server: "other".into(),
+        head: OWN.into(),
+        own_names: Vec::new(),
+        tag: 6,
+    };
+    gate.add_route(b"/other".to_vec(), other);
     gate
 }
 
