@@ -49,7 +49,7 @@ test-python: $(CORE) ## Run the tests of the gateway
 e2e: $(CORE) ## Run only the tests with real processes on real sockets
 	@$(VENV)/python -m pytest -m e2e
 
-bench: $(BENCH) ## Measure everything and write the report (needs wrk, nginx, haproxy, go; an hour)
+bench: $(BENCH) ## Measure everything and write the report (needs wrk, nginx, haproxy, go; half an hour)
 	@$(VENV)/python -m bench
 
 bench-quick: $(BENCH) ## Measure the main things and print them (needs wrk, nginx, haproxy, go)

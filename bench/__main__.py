@@ -33,22 +33,25 @@ class Pace:
     Attributes:
         rounds: of each scenario, and of each rate.
         seconds: of a round.
+        point_s: seconds of a point in the curves of growth.
         scenarios: of the path.
         most: the largest size in the curves of growth.
         micro: arguments for pytest.
     """
 
     rounds: int
-    seconds: float
+    seconds: int
+    point_s: float
     scenarios: tuple[str, ...]
     most: int
     micro: tuple[str, ...] = ()
 
 
-FULL = Pace(rounds=7, seconds=4, scenarios=tuple(path.SCENARIOS), most=1_000_000)
+FULL = Pace(rounds=7, seconds=4, point_s=1, scenarios=tuple(path.SCENARIOS), most=1_000_000)
 BRIEF = Pace(
     rounds=2,
     seconds=1,
+    point_s=0.25,
     scenarios=("allowed", "refused", "stream"),
     most=1_000,
     micro=("-k", "allowed or who"),
@@ -153,7 +156,7 @@ def latencies(pace: Pace, cores: path.Cores) -> dict[str, Any]:
 
 def growths(pace: Pace, cores: path.Cores) -> dict[str, Any]:
     """Every curve."""
-    return growth.curves(cores, seconds=pace.seconds / 4, most=pace.most)
+    return growth.curves(cores, seconds=pace.point_s, most=pace.most)
 
 
 PARTS: dict[str, Callable[[Pace, path.Cores], Any]] = {

@@ -16,19 +16,22 @@ def draw(growth: dict[str, dict[str, Any]], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
+    mpl.rcParams["svg.fonttype"] = "none"
     mpl.rcParams["svg.hashsalt"] = "interlock"  # the same curves make the same file
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 6), layout="constrained")
     panels = figure.subplots(2, 3).flatten()
     for panel, (title, curves) in zip(panels, growth.items(), strict=False):
+        relative = []
         for name, points in curves.items():
             sizes = [size for size, _ in points]
             costs = [cost / points[0][1] for _, cost in points]
+            relative += costs
             panel.plot(sizes, costs, marker="o", label=name)
         panel.set_xscale("log")
         panel.set_yscale("log")
-        panel.set_ylim(0.5, max(10.0, 2 * max(panel.get_ylim())))
+        panel.set_ylim(min(0.5, min(relative) / 2), max(10.0, max(relative) * 2))
         panel.set_title(title)
         panel.set_ylabel("cost, smallest = 1")
         panel.grid(visible=True, alpha=0.3)

@@ -94,18 +94,18 @@ def curves(cores: Cores, *, seconds: float, most: int) -> dict[str, dict[str, Cu
     """Every curve, by what grows and then by what the cost is of.
 
     Args:
-        seconds: that each point of a curve gets.
+        seconds: that each point of a curve over decisions gets.
         most: leave out points of a size beyond.
     """
     found: dict[str, dict[str, Curve]] = {}
     for title, (make, sizes) in DECISIONS.items():
         points = [(size, least_us(make(size), seconds=seconds)) for size in sizes if size <= most]
         found[title] = {"a decision": points}
-    found["connections"] = by_connections(cores, seconds=seconds)
+    found["connections"] = by_connections(cores)
     return found
 
 
-def by_connections(cores: Cores, *, seconds: float) -> dict[str, Curve]:
+def by_connections(cores: Cores) -> dict[str, Curve]:
     """The proxy's CPU time of a call, by connections that are all kept busy."""
 
     def proxies(policy: bytes) -> dict[str, peers.Peer]:
@@ -118,7 +118,7 @@ def by_connections(cores: Cores, *, seconds: float) -> dict[str, Curve]:
     found: dict[str, Curve] = {"nginx": [], "interlock": []}
     for connections in CONNECTIONS:
         load = Scenario("", connections=connections, proxies=proxies)
-        result: dict[str, Any] = measure(load, cores, rounds=1, seconds=max(seconds, 1))
+        result: dict[str, Any] = measure(load, cores, rounds=3, seconds=1)
         for name, curve in found.items():
             rounds = result["proxies"][name]["rounds"]
             curve.append((connections, median([each["cpu_us"] for each in rounds])))

@@ -97,7 +97,7 @@ def closed_loop(
     cpu: int,
     *,
     connections: int,
-    seconds: float,
+    seconds: int,
 ) -> Round:
     """Load a proxy as fast as it answers, and measure what that takes of it.
 
@@ -115,7 +115,7 @@ def closed_loop(
     calls.write_bytes(b"\n".join(bodies) + b"\n")
     command = ["taskset", "--cpu-list", str(cpu), find("wrk", "wrk"), "-t1", f"-c{connections}"]
     command += [
-        f"-d{seconds:g}s",
+        f"-d{seconds}s",
         "-s",
         str(LUA),
         f"http://127.0.0.1:{proxy.port}/mcp",
@@ -128,9 +128,9 @@ def closed_loop(
         perf = ["perf", "stat", "-x,", "-e", "instructions", "-p", pids, "-o", str(counted), "--"]
         command = [*perf, *command]
     cpu_s, stolen_s = proxy.cpu_seconds(), stolen_seconds()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    said = output(command)
     cpu_s, stolen_s = proxy.cpu_seconds() - cpu_s, stolen_seconds() - stolen_s
-    found: Round = last_json(done.stdout)
+    found: Round = last_json(said)
     requests = max(found["requests"], 1)
     total = instructions(counted.read_text()) if counts_instructions() else None
     return {
@@ -143,7 +143,7 @@ def closed_loop(
 
 
 def open_loop(
-    port: int, body: bytes, folder: Path, cpu: int, *, rate: float, connections: int, seconds: float
+    port: int, body: bytes, folder: Path, cpu: int, *, rate: float, connections: int, seconds: int
 ) -> Round:
     """Requests at a fixed rate; latencies from when each was due.
 
@@ -153,9 +153,20 @@ def open_loop(
     path = folder / "request"
     path.write_bytes(request(port, body))
     command = ["taskset", "--cpu-list", str(cpu), built_c("openloop"), str(port), str(path)]
-    command += [f"{rate:g}", str(connections), f"{min(1.0, seconds / 4):g}", f"{seconds:g}"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return last_json(done.stdout)
+    command += [f"{rate:g}", str(connections), f"{min(1.0, seconds / 4):g}", str(seconds)]
+    return last_json(output(command))
+
+
+def output(command: Sequence[str]) -> str:
+    """What a load generator says.
+
+    Raises:
+        RuntimeError: it failed; with what it complained of.
+    """
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"`{command}` failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def last_json(said: str) -> Round:

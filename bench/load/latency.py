@@ -16,7 +16,7 @@ SHARES = (0.5, 0.8)
 CONNECTIONS = 32
 
 
-def measure(cores: Cores, *, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(cores: Cores, *, rounds: int, seconds: int) -> dict[str, Any]:
     """All rounds at all rates.
 
     Returns:

@@ -24,7 +24,7 @@ POLICY = message.policy(100)
 ALLOWED = message.call("tool_99")
 REFUSED = message.call(message.REFUSED_TOOL)
 LARGE = message.call("tool_99", 100_000)
-WARM_S = 1.0
+WARM_S = 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def turns(names: Sequence[str], rounds: int) -> Iterator[str]:
         yield from [*names[first:], *names[:first]]
 
 
-def measure(scenario: Scenario, cores: Cores, *, rounds: int, seconds: float) -> dict[str, Any]:
+def measure(scenario: Scenario, cores: Cores, *, rounds: int, seconds: int) -> dict[str, Any]:
     """All rounds of a scenario.
 
     Returns:
@@ -123,7 +123,7 @@ def measure(scenario: Scenario, cores: Cores, *, rounds: int, seconds: float) ->
     ):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
 
-        def load(name: str, for_s: float) -> Round:
+        def load(name: str, for_s: int) -> Round:
             before = events(behind) if scenario.streams else 0
             found = closed_loop(
                 proxies[name],
