@@ -19,7 +19,7 @@ class Paper:
     """A connection without a socket."""
 
     def __init__(self) -> None:
-        self.open = True
+        self.ended = False
         self.quiet = True
         self.whole = True
         self.closed = asyncio.Event()
@@ -75,7 +75,7 @@ def test_a_stale_connection_is_replaced() -> None:
         office = Office()
         stale = await office.pool.acquire()
         office.pool.release(stale)
-        office.dialled[0].open = False
+        office.dialled[0].ended = True
         assert await office.pool.acquire() is not stale
         assert office.dialled[0].aborted
         assert office.pool.open == 1

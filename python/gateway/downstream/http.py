@@ -86,7 +86,7 @@ class HttpDoor:
         self._identity = identity
         self._callers = Callers()
         self.bounds = bounds or Bounds(BodyBounds(max_bytes=settings.max_body_bytes))
-        self._max_in_flight = settings.max_in_flight
+        self.max_in_flight = settings.max_in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -185,7 +185,7 @@ class HttpDoor:
     def _check_load(self) -> None:
         # A request over the bound is still read and answered in its own words, since clients die of
         # a bare 503; only at twice the bound is that too much to ask.
-        if self.in_flight >= 2 * self._max_in_flight:
+        if self.in_flight >= 2 * self.max_in_flight:
             raise Refused(refuse("overloaded"), close=True)
 
     async def _counted(self, service: Service, serving: Awaitable[None]) -> None:
@@ -371,11 +371,6 @@ class HttpDoor:
             raise Refused(refuse("session-mismatch", version=visit.version))
         return session, revision
 
-    @property
-    def busy(self) -> bool:
-        """Whether some messages cannot be passed on now."""
-        return self.draining or self.in_flight > self._max_in_flight
-
     def hosts(self, port: int) -> list[bytes] | None:
         """Host values that surely name this listener; None where any does."""
         return self._admission.hosts(port)
@@ -387,7 +382,7 @@ class HttpDoor:
             return None
         if self.draining:
             return "draining"
-        return "overloaded" if self.in_flight > self._max_in_flight else None
+        return "overloaded" if self.in_flight > self.max_in_flight else None
 
     def _end_session_if_gone(self, visit: Visit, exchange: Exchange, relay: Relay) -> None:
         if relay.status == 404 and exchange.session is not None:

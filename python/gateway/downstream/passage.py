@@ -88,7 +88,7 @@ class Passage:
         self._exchange, self._lender = exchange, lender
         door.in_flight += 1
         service.traffic.in_flight += 1
-        if door.busy and not self._admit(exchange):
+        if (door.draining or door.in_flight > door.max_in_flight) and not self._admit(exchange):
             return False
         self.active = True
         loan = lender.borrow(self)

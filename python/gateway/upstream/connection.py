@@ -57,7 +57,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._borrower: Borrower | None = None
         self._busy = False
-        self._ended = False
+        self.ended = False
+        """Whether one of its sides has closed it, as far as the event loop has heard."""
         self._paused = False
         self._hung_up = False
         self._unread = 0
@@ -90,11 +91,6 @@ class Connection(asyncio.Protocol):
     # What the pool and the upstream call.
 
     @property
-    def open(self) -> bool:
-        """Whether neither side has closed it, as far as the event loop has heard."""
-        return self._transport is not None and not self._ended
-
-    @property
     def quiet(self) -> bool:
         """Whether nothing has come that nobody asked for, as far as can be known without writing.
 
@@ -113,7 +109,7 @@ class Connection(asyncio.Protocol):
         Raises:
             UpstreamError: not one byte was written.
         """
-        if self._transport is None or self._ended or self._transport.is_closing():
+        if self._transport is None or self.ended or self._transport.is_closing():
             raise UpstreamError("reset", "the connection was closed", sent=False)
         try:
             pieces = [self._codec.send(h11.Request(method=method, target=target, headers=headers))]
@@ -191,10 +187,10 @@ class Connection(asyncio.Protocol):
             self._busy = False
             if self._paused:
                 self.resume()
-            return not self._ended
+            return not self.ended
         codec = self._codec
         whole = codec.our_state is h11.DONE and codec.their_state is h11.DONE
-        if not whole or codec.trailing_data != (b"", False) or self._ended:
+        if not whole or codec.trailing_data != (b"", False) or self.ended:
             self.abort()
             return False
         codec.start_next_cycle()
@@ -210,7 +206,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, whatever is still unsent."""
-        self._ended = True
+        self.ended = True
         self._borrower = None
         if self._transport is not None:
             self._transport.abort()
@@ -254,13 +250,13 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Take no more from the server for now."""
-        if self._transport is not None and not self._paused and not self._ended:
+        if self._transport is not None and not self._paused and not self.ended:
             self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Take again."""
-        if not self._ended:
+        if not self.ended:
             self._resume()
 
     def reread(self, raw: bytes) -> None:
@@ -274,7 +270,7 @@ class Connection(asyncio.Protocol):
         self._codec.send(_WRITTEN)
         self._codec.send(h11.EndOfMessage())
         self._codec.receive_data(raw)
-        if self._ended:
+        if self.ended:
             self._codec.receive_data(b"")
 
     # Inside.
@@ -283,7 +279,7 @@ class Connection(asyncio.Protocol):
         try:
             return self._codec.next_event()
         except h11.RemoteProtocolError as error:
-            if self._ended:
+            if self.ended:
                 raise UpstreamError(
                     "reset", "the server broke off its answer", sent=True
                 ) from error
@@ -293,7 +289,7 @@ class Connection(asyncio.Protocol):
         """Until something came, or the peer left."""
         if self._hung_up:
             raise HungUp
-        if self._ended:
+        if self.ended:
             raise UpstreamError("reset", "the server closed the connection", sent=True)
         self._resume()
         loop = asyncio.get_running_loop()
@@ -312,10 +308,10 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _end(self) -> None:
-        if self._ended:
+        if self.ended:
             self._wake()
             return
-        self._ended = True
+        self.ended = True
         if self._borrower is not None:
             self._borrower.ended()
         elif self._busy:

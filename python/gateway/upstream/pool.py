@@ -60,7 +60,7 @@ class Pool:
         """A kept connection that was usable a moment ago, or None if there is none."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.open and (connection.idle_since == self._beats or connection.quiet):
+            if not connection.ended and (connection.idle_since == self._beats or connection.quiet):
                 return connection
             self.discard(connection)
         return None
@@ -90,16 +90,11 @@ class Pool:
         """Give a connection back after a whole answer; it is kept only if it is fit for another."""
         if not connection.finish() or self._closed:
             self.discard(connection)
-            return
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return
-        connection.idle_since = self._beats
-        self._idle.append(connection)
-        if self._beating is None:
-            self._await_beat()
+        elif not self._waiting or not self._hand_on(connection):
+            connection.idle_since = self._beats
+            self._idle.append(connection)
+            if self._beating is None:
+                self._await_beat()
 
     def discard(self, connection: Connection) -> None:
         """Close a connection that must not be used again."""
@@ -151,12 +146,18 @@ class Pool:
         else:
             self.discard(handed)
 
-    def _forget(self) -> None:
+    def _hand_on(self, connection: Connection | None) -> bool:
+        """Give a connection, or leave to open one, to a request that waits; False if none does."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_result(None)
-                return
+                waiter.set_result(connection)
+                return True
+        return False
+
+    def _forget(self) -> None:
+        if self._hand_on(None):
+            return
         self._open -= 1
         if self._open == 0 and self._empty is not None:
             self._empty.set()
