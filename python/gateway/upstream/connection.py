@@ -187,7 +187,10 @@ class Connection(asyncio.Protocol):
             self._busy = False
             if self._paused:
                 self.resume()
-            return not self.ended
+            if self.ended or self._transport is None:
+                return False
+            # A server that answers before it has read everything may never read the rest.
+            return self._transport.get_write_buffer_size() == 0
         codec = self._codec
         whole = codec.our_state is h11.DONE and codec.their_state is h11.DONE
         if not whole or codec.trailing_data != (b"", False) or self.ended:
