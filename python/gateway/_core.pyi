@@ -5,7 +5,7 @@ code, never an exception; only arguments of a wrong type raise `TypeError`.
 """
 
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import Literal, TypeAlias, final
 
 __version__: str
 
@@ -349,13 +349,17 @@ class Gate:
     def drain(self) -> None:
         """Hand everything over from now on."""
 
+Found: TypeAlias = bytes | Exchange | HandedOver | Foreign | Failed
+
 @final
 class Intake:
     """The incoming half of one client's connection (RFC 9112), without the socket."""
 
     def __new__(cls, gate: Gate) -> Intake: ...
-    def receive(self, data: bytes) -> bytes | Exchange | HandedOver | Foreign | Failed | None:
+    def receive(self, data: bytes) -> Found | tuple[Found] | None:
         """Take what came and say what is to be done with the first whole message.
+
+        In a tuple where more is kept behind that message, to be looked at once it is served.
 
         Args:
             data: may be empty, to have what came behind the last message looked at.

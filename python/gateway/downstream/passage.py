@@ -78,36 +78,51 @@ class Passage:
         self._due = 0.0
         """When the server, or a call that nobody waits for, has taken too long."""
 
-    def begin(self, exchange: Exchange) -> bool:
-        """Send a call on its way; False if it was refused at once."""
+    def begin(self, exchange: Exchange) -> None:
+        """Send a call on its way."""
         port = self._port
-        door = port.door
-        service = self._service = port.services[exchange.tag]
-        lender = service.lender
-        assert lender is not None, "a route of the fast path has a server on HTTP"
-        self._exchange, self._lender = exchange, lender
-        door.in_flight += 1
-        service.traffic.in_flight += 1
-        if (door.draining or door.in_flight > door.max_in_flight) and not self._admit(exchange):
-            return False
+        tag = exchange.tag
+        service = self._service = port.services[tag]
+        lender = self._lender = port.lenders[tag]
+        self._exchange = exchange
         self.active = True
+        service.traffic.in_flight += 1
+        door = port.door
+        door.in_flight += 1
+        if door.in_flight > door.max_in_flight or door.draining:
+            code = door.unavailable(exchange.kind)
+            if code is not None:
+                exchange.give_back()
+                self._break(code, begun=False)
+                self._finish(reusable=False)
+                return
         loan = lender.borrow(self)
         if loan is None:
             self._opening = asyncio.get_running_loop().create_task(self._open())
         else:
-            self._send(loan)
-        return True
+            self._loan = loan
+            self._due = port.now + lender.first_byte_timeout_s
+            loan.write(exchange.request)
 
     # What the server's connection calls.
 
     def answered(self, data: bytes) -> None:
         """A piece of the answer came."""
         state, out = self._exchange.feed(data)
-        if state == _DONE and out is not None and not self._left:
-            self._wire.write(out)
-            self._finish(reusable=True)
-        else:
+        loan = self._loan
+        if state != _DONE or out is None or loan is None or self._left:
             self._take(state, out)
+            return
+        # What `_take` and `_finish` do of an answer that is whole, with half the calls.
+        wire = self._wire
+        wire.write(out)
+        self._lender.take_back(loan)
+        self._loan = self._observer = None
+        self.active = False
+        del self._exchange
+        self._port.door.in_flight -= 1
+        self._service.traffic.in_flight -= 1
+        wire.served()
 
     def ended(self) -> None:
         """The server closed its side."""
@@ -169,17 +184,6 @@ class Passage:
 
     # Inside.
 
-    def _admit(self, exchange: Exchange) -> bool:
-        """Refuse a call where no more can be served."""
-        code = self._port.door.unavailable(exchange.kind)
-        if code is None:
-            return True
-        exchange.give_back()
-        wording = WORDINGS[code]
-        self._wire.write(exchange.refusal(code, wording.message, status=wording.status))
-        self._uncount()
-        return False
-
     async def _open(self) -> None:
         try:
             loan = await self._lender.open(self)
@@ -190,12 +194,9 @@ class Passage:
             self._fail(error)
         else:
             self._opening = None
-            self._send(loan)
-
-    def _send(self, loan: Loan) -> None:
-        self._loan = loan
-        self._due = self._port.now + self._lender.first_byte_timeout_s
-        loan.write(self._exchange.request)
+            self._loan = loan
+            self._due = self._port.now + self._lender.first_byte_timeout_s
+            loan.write(self._exchange.request)
 
     def _take(self, state: int, out: bytes | None) -> None:
         """Do what the core says of what came."""
@@ -287,12 +288,15 @@ class Passage:
             self._wire.write(out)
 
     def _finish(self, *, reusable: bool) -> None:
+        """End the call."""
         loan, self._loan = self._loan, None
-        if loan is not None:
-            self._lender.take_back(loan, reusable=reusable)
-        elif self._opening is not None:
+        if self._opening is not None:
             self._opening.cancel()
             self._opening = None
+        elif loan is not None and reusable:
+            self._lender.take_back(loan)
+        elif loan is not None:
+            self._lender.discard(loan)
         left = self._left
         self._reset()
         if not left:
@@ -302,11 +306,8 @@ class Passage:
         self.active = False
         self._observer = None
         del self._exchange
+        self._port.door.in_flight -= 1
+        self._service.traffic.in_flight -= 1
         if self._left:
             self._left = False
             self._port.bury(self)
-        self._uncount()
-
-    def _uncount(self) -> None:
-        self._port.door.in_flight -= 1
-        self._service.traffic.in_flight -= 1

@@ -19,7 +19,7 @@ from gateway.downstream.passage import Passage
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway._core import Failed, Gate
+    from gateway._core import Found, Gate
     from gateway.asgi import ASGIApp, Scope
     from gateway.denial import Answer
     from gateway.downstream.http import HttpDoor
@@ -41,7 +41,7 @@ class Port:
     Args:
         door: the ASGI application.
         gate: what the core is sure of.
-        services: by the tags of the gate's routes.
+        services: by the tags of the gate's routes; each lends its connections.
         address: what was bound.
     """
 
@@ -51,6 +51,7 @@ class Port:
         self.door = door
         self.gate = gate
         self.services = services
+        self.lenders = [service.lender for service in services if service.lender is not None]
         self.bounds = door.bounds
         self.address = address
         self.wires: set[Wire] = set()
@@ -137,54 +138,73 @@ class Wire(asyncio.Protocol):
     """A connection. Its bytes go to the core, and what the core says is done."""
 
     __slots__ = (
+        "_active",
         "_behind",
         "_busy",
         "_closing",
         "_handed",
+        "_held",
         "_intake",
         "_passage",
         "_port",
+        "_receive",
         "_since",
         "_stage",
         "_stalled",
         "_task",
         "_transport",
         "_waiter",
+        "_watched",
+        "_write",
     )
 
     def __init__(self, port: Port) -> None:
         self._port = port
         self._intake = Intake(port.gate)
+        self._receive = self._intake.receive
         self._passage = Passage(self, port)
         self._transport: asyncio.Transport
+        self._write: Callable[[bytes], None]
         self._task: asyncio.Task[None] | None = None
         self._handed: HandedRequest | None = None
         self._behind: list[bytes] = []
         """What came while a message was served."""
         self._busy = False
         """Whether a message is being served."""
+        self._stalled = 0.0
+        """When the client stopped taking bytes; 0 while it takes them."""
+        self._closing = False
+        self._held = False
+        """Whether what comes has to wait: any of the three above."""
+        self._watched = False
+        """Whether something is to be done when the message is served but to wait for the next."""
+        self._active = True
+        """Whether anything was served since the last tick."""
         self._stage = "idle"
         self._since = 0.0
         """When the last tick saw the wait begin for what `_stage` says."""
-        self._stalled = 0.0
-        """When the client stopped taking bytes; 0 while it takes them."""
         self._waiter: asyncio.Future[None] | None = None
-        self._closing = False
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._write = self._transport.write
         self._port.enter(self)
-        self._since = self._port.now
 
     def data_received(self, data: bytes) -> None:
-        if self._busy or self._stalled:
-            self._behind.append(data)
-            if sum(map(len, self._behind)) > WAITING_BYTES:
-                self._transport.abort()
-        elif not self._closing:
-            self._act_on(self._intake.receive(data))
+        if self._held:
+            self._keep(data)
+            return
+        found = self._receive(data)
+        if type(found) is Exchange:
+            self._active = self._held = self._busy = True
+            self._passage.begin(found)
+        elif type(found) is bytes:
+            self._active = True
+            self._write(found)
+        elif found is not None:
+            self._act_on(found)
 
     def eof_received(self) -> None:
         """A client that ends its side is taken for one that left: nothing tells the two apart
@@ -197,6 +217,7 @@ class Wire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._stalled = self._port.now + TICK_S
+        self._held = self._watched = True
         self._passage.pause()
 
     def resume_writing(self) -> None:
@@ -204,14 +225,14 @@ class Wire(asyncio.Protocol):
         self._passage.resume()
         self._let_write()
         if not self._busy:
-            self._next()
+            self.served()
 
     # What serves a message calls.
 
     def write(self, data: bytes) -> None:
         """Send, or nothing if the client has left."""
         if not self._closing:
-            self._transport.write(data)
+            self._write(data)
 
     async def writable(self) -> None:
         """Until the client has taken most of what was written, or left."""
@@ -222,11 +243,15 @@ class Wire(asyncio.Protocol):
     def served(self) -> None:
         """The message was answered, and what came behind it may be looked at."""
         self._busy = False
-        self._since = self._port.now
-        if self._port.door.draining:
+        if not self._watched:
+            self._held = False
+        elif self._port.door.draining:
             self.close()
-        elif not self._stalled and (self._behind or self._intake.pending):
-            self._next()
+        elif not self._stalled and not self._closing:
+            self._held = self._watched = False
+            behind = b"".join(self._behind)
+            self._behind.clear()
+            self._act_on(self._receive(behind))
 
     def go_on(self, app: ASGIApp) -> None:
         """Let an application answer the message that was forwarded."""
@@ -234,7 +259,7 @@ class Wire(asyncio.Protocol):
 
     def break_off(self) -> None:
         """An answer was begun and cannot be ended, or nobody takes it."""
-        self._closing = True
+        self._closing = self._held = self._watched = True
         self._transport.abort()
 
     # What the port calls.
@@ -246,11 +271,12 @@ class Wire(asyncio.Protocol):
 
     def retire(self) -> None:
         """Say to the client that this answer is the last."""
+        self._watched = True
         self._passage.retire()
 
     def close(self) -> None:
         """Close once everything is written."""
-        self._closing = True
+        self._closing = self._held = self._watched = True
         self._transport.close()
 
     def cut(self) -> None:
@@ -272,41 +298,48 @@ class Wire(asyncio.Protocol):
 
     # Inside.
 
-    def _act_on(self, result: object) -> None:
-        """Do what the core says, message by message, until one has to be waited for."""
-        while result is not None:
-            self._stage = "idle"
-            if type(result) is bytes:
-                self._transport.write(result)
-            elif type(result) is Exchange:
-                self._busy = self._passage.begin(result)
-            elif type(result) is HandedOver:
-                self._hand_over(result)
-            elif type(result) is Foreign:
-                self._give_away(result.raw)
-            else:
-                self._transport.write(cast("Failed", result).answer)
-                self.close()
-            if self._busy or self._stalled or self._closing:
-                return
-            self._since = self._port.now
-            if self._port.door.draining:
-                self.close()
-                return
-            if not self._intake.pending:
-                return
-            result = self._intake.receive(b"")
-
-    def _next(self) -> None:
-        """Look at what came meanwhile."""
-        behind = b"".join(self._behind)
-        self._behind.clear()
+    def _keep(self, data: bytes) -> None:
+        """Keep what came behind a message that is being served."""
         if not self._closing:
-            self._act_on(self._intake.receive(behind))
+            self._watched = True
+            self._behind.append(data)
+            if sum(map(len, self._behind)) > WAITING_BYTES:
+                self._transport.abort()
+
+    def _act_on(self, found: Found | tuple[Found] | None) -> None:
+        """Do what the core says, message by message, until one has to be waited for."""
+        while found is not None:
+            self._active = True
+            more = type(found) is tuple
+            self._do(found[0] if isinstance(found, tuple) else found)
+            if not more:
+                return
+            if self._held:
+                self._watched = True
+                return
+            found = self._receive(b"")
+
+    def _do(self, found: Found) -> None:
+        """Do what the core says of one message."""
+        if isinstance(found, bytes):
+            self._write(found)
+        elif isinstance(found, Exchange):
+            self._held = self._busy = True
+            self._passage.begin(found)
+        elif isinstance(found, HandedOver):
+            self._held = self._busy = True
+            self._run(self._port.door, HandedRequest(self, self._scope(found), found.body))
+        elif isinstance(found, Foreign):
+            self._closing = self._held = True
+            self._port.leave(self)
+            self._port.take_over(self._transport, found.raw)
+        else:
+            self._write(found.answer)
+            self.close()
 
     def _leave(self) -> None:
         """The client is gone."""
-        self._closing = True
+        self._closing = self._held = self._watched = True
         self._let_write()
         self._passage.leave()
         if self._handed is not None:
@@ -314,9 +347,9 @@ class Wire(asyncio.Protocol):
 
     def _check_client(self, now: float) -> None:
         stage = self._intake.stage
-        if stage != self._stage:
-            self._stage, self._since = stage, now - TICK_S
-        waited_s = now - self._since - TICK_S
+        if self._active or stage != self._stage:
+            self._stage, self._since, self._active = stage, now, False
+        waited_s = now - self._since
         if stage == "idle":
             if waited_s > KEEP_ALIVE_S:
                 self.close()
@@ -332,10 +365,6 @@ class Wire(asyncio.Protocol):
         head = b"HTTP/1.1 408 \r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n"
         self.write(head % (fields, len(body)) + body)
         self.close()
-
-    def _hand_over(self, request: HandedOver) -> None:
-        self._busy = True
-        self._run(self._port.door, HandedRequest(self, self._scope(request), request.body))
 
     def _run(self, app: ASGIApp, handed: HandedRequest) -> None:
         self._handed = handed
@@ -374,11 +403,6 @@ class Wire(asyncio.Protocol):
             "server": self._port.address,
             "extensions": extensions,
         }
-
-    def _give_away(self, raw: bytes) -> None:
-        self._closing = True
-        self._port.leave(self)
-        self._port.take_over(self._transport, raw)
 
     def _let_write(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -17,6 +17,8 @@ import h11
 from gateway.errors import UpstreamError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.asgi import Headers
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -55,30 +57,37 @@ class Connection(asyncio.Protocol):
         self._codec = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._borrower: Borrower | None = None
+        self.borrower: Borrower | None = None
+        """To whom it is lent, with whatever comes on it."""
+        self.write: Callable[[bytes], None]
+        """For a borrower: writes a request. If the server has closed, the borrower hears it."""
+        self.unsent: Callable[[], int]
+        """How many bytes wait to be taken by the kernel."""
         self._busy = False
         self.ended = False
         """Whether one of its sides has closed it, as far as the event loop has heard."""
-        self._paused = False
+        self.paused = False
+        """Whether nothing more is taken from the server for now."""
         self._hung_up = False
         self._unread = 0
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._speak_over(cast("asyncio.Transport", transport))
 
     def data_received(self, data: bytes) -> None:
-        if self._borrower is not None:
-            self._borrower.answered(data)
+        borrower = self.borrower
+        if borrower is not None:
+            borrower.answered(data)
             return
         if not self._busy:
             self.abort()
             return
         self._codec.receive_data(data)
         self._unread += len(data)
-        if self._unread > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
-            self._paused = True
+        if self._unread > HIGH_WATER_BYTES and not self.paused and self._transport is not None:
+            self.paused = True
             self._transport.pause_reading()
         self._wake()
 
@@ -182,15 +191,11 @@ class Connection(asyncio.Protocol):
     def finish(self) -> bool:
         """End the exchange; whether the connection may serve another one. Otherwise it is
         closed."""
-        if self._borrower is not None:
-            self._borrower = None
-            self._busy = False
-            if self._paused:
-                self.resume()
-            if self.ended or self._transport is None:
-                return False
+        if self.borrower is not None:
+            self.borrower = None
+            self.resume()
             # A server that answers before it has read everything may never read the rest.
-            return self._transport.get_write_buffer_size() == 0
+            return not self.ended and not self.unsent()
         codec = self._codec
         whole = codec.our_state is h11.DONE and codec.their_state is h11.DONE
         if not whole or codec.trailing_data != (b"", False) or self.ended:
@@ -210,7 +215,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, whatever is still unsent."""
         self.ended = True
-        self._borrower = None
+        self.borrower = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -237,24 +242,14 @@ class Connection(asyncio.Protocol):
         )
         if transport is None:
             raise ConnectionResetError("closed during the TLS handshake")
-        self._transport = transport
+        self._speak_over(transport)
 
     # What a borrower calls.
 
-    def lend(self, borrower: Borrower) -> None:
-        """Hand what comes to a borrower, until `finish`, `abort` or `reread`."""
-        self._borrower = borrower
-        self._busy = True
-
-    def write(self, data: bytes) -> None:
-        """Write a whole request, unless the server has closed already, which the borrower hears."""
-        assert self._transport is not None
-        self._transport.write(data)
-
     def pause(self) -> None:
         """Take no more from the server for now."""
-        if self._transport is not None and not self._paused and not self.ended:
-            self._paused = True
+        if self._transport is not None and not self.paused and not self.ended:
+            self.paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
@@ -269,7 +264,8 @@ class Connection(asyncio.Protocol):
         Args:
             raw: what has come of it.
         """
-        self._borrower = None
+        self.borrower = None
+        self._busy = True
         self._codec.send(_WRITTEN)
         self._codec.send(h11.EndOfMessage())
         self._codec.receive_data(raw)
@@ -277,6 +273,11 @@ class Connection(asyncio.Protocol):
             self._codec.receive_data(b"")
 
     # Inside.
+
+    def _speak_over(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.write = transport.write
+        self.unsent = transport.get_write_buffer_size
 
     def _next(self) -> object:
         try:
@@ -306,8 +307,8 @@ class Connection(asyncio.Protocol):
 
     def _resume(self) -> None:
         self._unread = 0
-        if self._paused and self._transport is not None:
-            self._paused = False
+        if self.paused and self._transport is not None:
+            self.paused = False
             self._transport.resume_reading()
 
     def _end(self) -> None:
@@ -315,8 +316,8 @@ class Connection(asyncio.Protocol):
             self._wake()
             return
         self.ended = True
-        if self._borrower is not None:
-            self._borrower.ended()
+        if self.borrower is not None:
+            self.borrower.ended()
         elif self._busy:
             self._codec.receive_data(b"")
         self._wake()

@@ -48,6 +48,10 @@ class HttpUpstream:
         self._own = {**own, **given}
         self._listening: set[Connection] = set()
         self._pool = Pool(dialer.dial, PoolBounds(wait_s=settings.connect_timeout_s))
+        # Without a call of ours between.
+        self.borrow = self._pool.borrow
+        self.take_back = self._pool.take_back
+        self.discard = self._pool.discard
 
     async def start(self) -> None:
         """Nothing is opened before the first request."""
@@ -122,13 +126,6 @@ class HttpUpstream:
         """Names of these fields; a client's of the same name do not pass."""
         return list(self._own)
 
-    def borrow(self, borrower: Borrower) -> Connection | None:
-        """A connection that is ready now, for one exchange, or None if one has to be opened."""
-        connection = self._pool.take()
-        if connection is not None:
-            connection.lend(borrower)
-        return connection
-
     async def open(self, borrower: Borrower) -> Connection:
         """A connection for one exchange, opened if none comes free.
 
@@ -136,19 +133,8 @@ class HttpUpstream:
             UpstreamError: nothing was sent.
         """
         connection = await self._pool.acquire()
-        connection.lend(borrower)
+        connection.borrower = borrower
         return connection
-
-    def take_back(self, connection: Connection, *, reusable: bool) -> None:
-        """End a loan.
-
-        Args:
-            reusable: the answer was whole, and nothing came behind it.
-        """
-        if reusable:
-            self._pool.release(connection)
-        else:
-            self._pool.discard(connection)
 
     def reread(self, connection: Connection, raw: bytes) -> Callable[[Send], Awaitable[None]]:
         """End a loan whose borrower wrote a request and cannot read the answer.

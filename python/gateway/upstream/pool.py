@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from gateway.upstream.connection import Connection
+    from gateway.upstream.connection import Borrower, Connection
 
 
 BEAT_S = 1.0
@@ -64,6 +64,31 @@ class Pool:
                 return connection
             self.discard(connection)
         return None
+
+    def borrow(self, borrower: Borrower) -> Connection | None:
+        """A kept connection for one exchange that is read and written by the borrower, or None."""
+        idle = self._idle
+        if idle and idle[-1].idle_since == self._beats and not idle[-1].ended:
+            connection: Connection | None = idle.pop()
+        else:
+            connection = self.take()
+        if connection is not None:
+            connection.borrower = borrower
+        return connection
+
+    def take_back(self, connection: Connection) -> None:
+        """End a loan whose answer was whole, with nothing behind it."""
+        if self._waiting or self._closed or connection.ended or connection.paused:
+            self.release(connection)
+            return
+        if connection.unsent():
+            self.discard(connection)
+            return
+        connection.borrower = None
+        connection.idle_since = self._beats
+        self._idle.append(connection)
+        if self._beating is None:
+            self._await_beat()
 
     async def acquire(self) -> Connection:
         """A connection that was usable a moment ago, and that no one else has.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 
 use gateway_core::caller::Caller as CoreCaller;
 use gateway_core::decision::Kind;
@@ -116,53 +116,55 @@ impl Intake {
     ) -> PyResult<Bound<'py, PyAny>> {
         let gate = self.gate.get();
         let clock = || clock::now(None);
-        Ok(
-            match self.core.receive(gate.now(), data.as_bytes(), &clock) {
-                Received::More => py.None().into_bound(py),
-                Received::Answer(answer) => PyBytes::new(py, &answer).into_any(),
-                Received::Forward(forward) => {
-                    let engine = gate.engines[forward.tag].clone();
-                    let exchange = Exchange {
-                        tag: forward.tag,
-                        request: PyBytes::new(py, &forward.bytes).unbind(),
-                        kind: forward.decision.kind,
-                        legacy: forward.asked.legacy,
-                        session: forward.asked.session.clone(),
-                        decision: Py::new(py, Decision::new(forward.decision, engine.clone()))?,
-                        answering: Answering::new(forward.asked),
-                        engine,
-                        caller: forward.caller,
-                        step: Step::default(),
-                    };
-                    Bound::new(py, exchange)?.into_any()
-                }
-                Received::HandOver(request) => {
-                    let tag = request.tag.unwrap_or_default();
-                    let decision = match request.decision {
-                        Some(core) => {
-                            let engine = gate.engines[tag].clone();
-                            Some(Py::new(py, Decision::new(core, engine))?)
-                        }
-                        None => None,
-                    };
-                    let handed = HandedOver {
-                        tag,
-                        method: request.method,
-                        target: request.target,
-                        headers: request.headers,
-                        body: request.body,
-                        caller: request.caller,
-                        decision,
-                    };
-                    Bound::new(py, handed)?.into_any()
-                }
-                Received::TakeOver => {
-                    let raw = self.core.take_raw();
-                    Bound::new(py, Foreign { raw })?.into_any()
-                }
-                Received::Failed(answer) => Bound::new(py, Failed { answer })?.into_any(),
-            },
-        )
+        let found = match self.core.receive(gate.now(), data.as_bytes(), &clock) {
+            Received::More => return Ok(py.None().into_bound(py)),
+            Received::Answer(answer) => PyBytes::new(py, &answer).into_any(),
+            Received::Forward(forward) => {
+                let engine = gate.engines[forward.tag].clone();
+                let exchange = Exchange {
+                    tag: forward.tag,
+                    request: PyBytes::new(py, &forward.bytes).unbind(),
+                    kind: forward.decision.kind,
+                    legacy: forward.asked.legacy,
+                    session: forward.asked.session.clone(),
+                    decision: Py::new(py, Decision::new(forward.decision, engine.clone()))?,
+                    answering: Answering::new(forward.asked),
+                    engine,
+                    caller: forward.caller,
+                    step: Step::default(),
+                };
+                Bound::new(py, exchange)?.into_any()
+            }
+            Received::HandOver(request) => {
+                let tag = request.tag.unwrap_or_default();
+                let decision = match request.decision {
+                    Some(core) => {
+                        let engine = gate.engines[tag].clone();
+                        Some(Py::new(py, Decision::new(core, engine))?)
+                    }
+                    None => None,
+                };
+                let handed = HandedOver {
+                    tag,
+                    method: request.method,
+                    target: request.target,
+                    headers: request.headers,
+                    body: request.body,
+                    caller: request.caller,
+                    decision,
+                };
+                Bound::new(py, handed)?.into_any()
+            }
+            Received::TakeOver => {
+                let raw = self.core.take_raw();
+                Bound::new(py, Foreign { raw })?.into_any()
+            }
+            Received::Failed(answer) => Bound::new(py, Failed { answer })?.into_any(),
+        };
+        if self.core.is_empty() {
+            return Ok(found);
+        }
+        Ok(PyTuple::new(py, [found])?.into_any())
     }
 
     #[getter]
