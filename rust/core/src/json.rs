@@ -9,11 +9,13 @@
 //! no number that overflows or vanishes in a double, nothing but blanks around the one value.
 //!
 //! The scan neither recurses nor, once its buffers have grown to the size of the traffic, allocates. Memory
-//! is 12 bytes a value (keys included), and the time is linear in the source but for objects of more than
-//! a few keys, whose keys are sorted.
+//! is 12 bytes a value (keys included), and the time is linear in the source but for objects that may have a key
+//! twice, whose keys are compared in pairs if they are few and sorted if they are not.
 
 mod keys;
+mod lanes;
 mod number;
+mod pile;
 mod scan;
 mod text;
 mod value;
@@ -24,6 +26,7 @@ mod tests;
 use std::fmt;
 
 pub(crate) use number::shape;
+use pile::Pile;
 pub use text::{Chars, Text};
 pub use value::{Elements, Kind, Members, Value};
 
@@ -94,8 +97,8 @@ impl std::error::Error for Fault {}
 /// 7 MB, reached by a source of nothing but single digits.
 #[derive(Debug, Default)]
 pub struct Index {
-    nodes: Vec<Node>,
-    open: Vec<scan::Open>,
+    nodes: Pile<Node>,
+    open: Pile<scan::Open>,
     keys: Vec<keys::Key>,
 }
 
@@ -108,12 +111,12 @@ impl Index {
     /// the keys of an object are compared where the object ends.
     pub fn scan<'a>(&'a mut self, source: &'a [u8], bounds: &Bounds) -> Result<Value<'a>, Fault> {
         let source = scan::scan(self, source, bounds)?;
-        Ok(Value::root(source, &self.nodes))
+        Ok(Value::root(source, self.nodes.as_slice()))
     }
 }
 
 /// One value of a scanned document. A member of an object is two nodes, its key and then its value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Node {
     /// Offset of the first byte.
     start: u32,

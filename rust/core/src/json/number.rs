@@ -26,11 +26,7 @@ const EXPONENT_DIGITS: usize = 4;
 /// # Errors
 ///
 /// The offset of the byte that does not fit, and why.
-#[expect(
-    clippy::inline_always,
-    reason = "most numbers are shorter than what it answers with"
-)]
-#[inline(always)]
+#[inline]
 pub(crate) fn shape(bytes: &[u8], start: usize) -> Result<Shape, (usize, &'static str)> {
     let digits = start + usize::from(bytes.get(start) == Some(&b'-'));
     let mut end = match bytes.get(digits) {
@@ -66,12 +62,36 @@ pub(crate) fn shape(bytes: &[u8], start: usize) -> Result<Shape, (usize, &'stati
     })
 }
 
-/// Whether a finite double can hold the magnitude of `text` without turning it into zero.
-pub(crate) fn in_range(text: &str, shape: &Shape) -> bool {
-    let has_exponent = shape.mantissa_end != shape.end;
-    if !has_exponent && text.len() <= OBVIOUS_LEN {
-        return true;
+/// Where the number at `start` ends, if it has no exponent and not many digits: most have neither. Else, and where
+/// it is no number at all, 0.
+#[inline(never)]
+pub(super) fn obvious(bytes: &[u8], start: usize) -> usize {
+    let is = |at: usize, byte| bytes.get(at) == Some(&byte);
+    let digits = start.wrapping_add(usize::from(is(start, b'-')));
+    let mut end = skip_digits(bytes, digits);
+    if end == digits || (is(digits, b'0') && end.wrapping_sub(digits) > 1) {
+        return 0;
     }
+    if is(end, b'.') {
+        let fraction = end.wrapping_add(1);
+        end = skip_digits(bytes, fraction);
+        if end == fraction {
+            return 0;
+        }
+    }
+    let has_exponent = matches!(bytes.get(end), Some(b'e' | b'E'));
+    if has_exponent || end.wrapping_sub(start) > OBVIOUS_LEN {
+        return 0;
+    }
+    end
+}
+
+/// Whether a finite double can hold the magnitude of the number that began at `start` without turning it into
+/// zero.
+#[cold]
+pub(super) fn in_range(bytes: &[u8], start: usize, shape: &Shape) -> bool {
+    let text = bytes.get(start..shape.end).unwrap_or_default();
+    let text = std::str::from_utf8(text).unwrap_or_default();
     let (mantissa, exponent) = text
         .split_at_checked(text.len() - (shape.end - shape.mantissa_end))
         .unwrap_or((text, ""));

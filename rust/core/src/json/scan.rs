@@ -1,20 +1,28 @@
 //! The pass itself.
 #![expect(clippy::inline_always, reason = "see `Pass`")]
 
-use super::keys::{self, Key};
-use super::{Bounds, Fault, FaultKind, Index, LONGEST, Node, number};
+use super::keys::{self, Filter, Key};
+use super::lanes::LANES;
+use super::pile::Pile;
+use super::{Bounds, Fault, FaultKind, Index, LONGEST, Node, lanes, number};
 
-/// An array or object whose end has not been met.
-#[derive(Clone, Copy, Debug)]
+/// What a value lies in.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Open {
     /// Its node.
     node: u32,
-    /// Where its keys begin in the pile of keys, or [`Open::ARRAY`].
-    first_key: u32,
+    container: Container,
+    /// Its keys so far, if it is an object.
+    met: Filter,
 }
 
-impl Open {
-    const ARRAY: u32 = u32::MAX;
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Container {
+    /// None: it is the value.
+    #[default]
+    Nothing,
+    Array,
+    Object,
 }
 
 /// Reads one JSON text and leaves its nodes in `index`; answers with the source as text.
@@ -30,23 +38,25 @@ pub(super) fn scan<'s>(
     if source.len() > bounds.max_bytes.min(LONGEST) {
         return Err(fault(FaultKind::TooLarge, 0, "the body is too large"));
     }
-    let text = std::str::from_utf8(source)
-        .map_err(|error| malformed(error.valid_up_to(), "the text is not valid utf-8"))?;
+    let Ok(text) = simdutf8::basic::from_utf8(source) else {
+        return Err(not_utf8(source));
+    };
     if text.starts_with('\u{feff}') {
         return Err(malformed(0, "a byte order mark stands before the text"));
     }
     index.nodes.clear();
     index.open.clear();
-    index.keys.clear();
-    let mut pass = Pass {
-        text,
+    Pass {
         bytes: source,
         at: 0,
-        index,
+        inside: Open::default(),
+        nodes: &mut index.nodes,
+        open: &mut index.open,
+        keys: &mut index.keys,
         bounds,
         keys_left: bounds.max_keys,
-    };
-    pass.document()?;
+    }
+    .document()?;
     Ok(text)
 }
 
@@ -55,11 +65,14 @@ pub(super) fn scan<'s>(
 /// What runs for every value is always inlined and what does not run takes no reference to it, so that its
 /// fields can live in registers: half the time of a small document otherwise goes into storing them.
 struct Pass<'s, 'i> {
-    text: &'s str,
     bytes: &'s [u8],
     /// Offset of the next byte to look at.
     at: usize,
-    index: &'i mut Index,
+    /// The innermost container that is open; those around it are in `open`.
+    inside: Open,
+    nodes: &'i mut Pile<Node>,
+    open: &'i mut Pile<Open>,
+    keys: &'i mut Vec<Key>,
     bounds: &'i Bounds,
     keys_left: usize,
 }
@@ -69,69 +82,60 @@ enum Met {
     /// A value, to its end.
     Whole,
     /// The start of an array or object whose first element or member comes next.
-    Opened { object: bool },
+    Opened,
 }
 
 impl Pass<'_, '_> {
     fn document(&mut self) -> Result<(), Fault> {
-        let mut is_member = false;
         loop {
-            if is_member {
+            if self.inside.container == Container::Object {
                 self.key()?;
             }
             match self.value()? {
                 Met::Whole => {}
-                Met::Opened { object } => {
-                    is_member = object;
-                    continue;
-                }
+                Met::Opened => continue,
             }
             // A value ended here: close what closes with it, until another one has to follow.
             loop {
-                let Some(&open) = self.index.open.last() else {
-                    self.blanks();
-                    return if self.at >= self.bytes.len() {
-                        Ok(())
-                    } else {
-                        Err(self.unexpected("something follows the text"))
-                    };
-                };
-                is_member = open.first_key != Open::ARRAY;
-                match self.blanks() {
-                    b',' => {
-                        self.at += 1;
+                match (self.next(), self.inside.container) {
+                    (_, Container::Nothing) => return self.finish(),
+                    (b',', _) => {
+                        self.at = past(self.at, 1);
                         break;
                     }
-                    b']' if !is_member => self.close()?,
-                    b'}' if is_member => self.close()?,
-                    _ if is_member => return Err(self.unexpected("`,` or `}` is missing")),
-                    _ => return Err(self.unexpected("`,` or `]` is missing")),
+                    (b']', Container::Array) | (b'}', Container::Object) => self.close()?,
+                    (_, Container::Array) => {
+                        return Err(self.unexpected("`,` or `]` is missing"));
+                    }
+                    (_, Container::Object) => {
+                        return Err(self.unexpected("`,` or `}` is missing"));
+                    }
                 }
             }
+        }
+    }
+
+    #[inline(always)]
+    fn finish(&self) -> Result<(), Fault> {
+        if self.at >= self.bytes.len() {
+            Ok(())
+        } else {
+            Err(self.unexpected("something follows the text"))
         }
     }
 
     /// Reads a scalar or an empty container, or opens a container that is not empty.
     #[inline(always)]
     fn value(&mut self) -> Result<Met, Fault> {
-        match self.blanks() {
-            b'"' => {
-                self.string()?;
-            }
-            b'{' => {
-                self.open(narrow(self.index.keys.len()))?;
-                if self.blanks() != b'}' {
-                    return Ok(Met::Opened { object: true });
-                }
-                self.close()?;
-            }
-            b'[' => {
-                self.open(Open::ARRAY)?;
-                if self.blanks() != b']' {
-                    return Ok(Met::Opened { object: false });
-                }
-                self.close()?;
-            }
+        let byte = self.next();
+        // A string is what most values are.
+        if byte == b'"' {
+            self.string::<false>()?;
+            return Ok(Met::Whole);
+        }
+        match byte {
+            b'{' => return self.open(Container::Object, b'}'),
+            b'[' => return self.open(Container::Array, b']'),
             b'-' | b'0'..=b'9' => self.number()?,
             b't' => self.literal(b"true")?,
             b'f' => self.literal(b"false")?,
@@ -149,54 +153,61 @@ impl Pass<'_, '_> {
 
     /// Skips blanks and answers with the byte after them.
     #[inline(always)]
-    fn blanks(&mut self) -> u8 {
-        loop {
-            match self.peek() {
-                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
-                byte => return byte,
-            }
+    fn next(&mut self) -> u8 {
+        let byte = self.peek();
+        if byte > b' ' {
+            return byte;
         }
+        self.at = skip_blanks(self.bytes, self.at);
+        self.peek()
     }
 
     #[inline(always)]
-    fn open(&mut self, first_key: u32) -> Result<(), Fault> {
-        if self.index.open.len() >= self.bounds.max_depth {
+    fn open(&mut self, container: Container, closing: u8) -> Result<Met, Fault> {
+        let start = self.at;
+        let depth = self.open.len();
+        if depth >= self.bounds.max_depth {
             let reason = "arrays and objects are nested too deeply";
-            return Err(fault(FaultKind::TooDeep, self.at, reason));
+            return Err(fault(FaultKind::TooDeep, start, reason));
         }
-        self.index.open.push(Open {
-            node: narrow(self.index.nodes.len()),
-            first_key,
-        });
+        self.at = past(self.at, 1);
+        if self.next() == closing {
+            self.at = past(self.at, 1);
+            self.push(start, false);
+            return Ok(Met::Whole);
+        }
+        self.open.push(self.inside);
+        self.inside = Open {
+            node: narrow(self.nodes.len()),
+            container,
+            met: Filter::default(),
+        };
         // What is not known yet, the end and the node after it, is filled in by `close`.
-        self.push(self.at, false);
-        self.at += 1;
-        Ok(())
+        self.push(start, false);
+        Ok(Met::Opened)
     }
 
     #[inline(always)]
     fn close(&mut self) -> Result<(), Fault> {
-        self.at += 1;
-        let Some(open) = self.index.open.pop() else {
-            return Ok(());
-        };
-        let next = narrow(self.index.nodes.len());
-        if let Some(node) = self.index.nodes.get_mut(open.node as usize) {
+        self.at = past(self.at, 1);
+        let Open { node, met, .. } = self.inside;
+        let next = narrow(self.nodes.len());
+        if let Some(node) = self.nodes.get_mut(node as usize) {
             node.end = narrow(self.at);
             node.next = next;
         }
-        if open.first_key != Open::ARRAY {
-            self.distinct(open.first_key as usize)?;
-            self.index.keys.truncate(open.first_key as usize);
+        if met.may_repeat() {
+            keys::distinct(self.bytes, self.nodes.as_slice(), node, self.keys)?;
         }
+        self.inside = self.open.pop();
         Ok(())
     }
 
     /// Adds the node of a value that lies between `start` and here.
     #[inline(always)]
     fn push(&mut self, start: usize, escaped: bool) {
-        let next = narrow(self.index.nodes.len() + 1);
-        self.index.nodes.push(Node {
+        let next = narrow(past(self.nodes.len(), 1));
+        self.nodes.push(Node {
             start: narrow(start),
             end: narrow(self.at),
             next: if escaped { next | Node::ESCAPED } else { next },
@@ -206,7 +217,7 @@ impl Pass<'_, '_> {
     /// Reads a key and its colon.
     #[inline(always)]
     fn key(&mut self) -> Result<(), Fault> {
-        if self.blanks() != b'"' {
+        if self.next() != b'"' {
             return Err(self.unexpected("a key in quotes is missing"));
         }
         let start = self.at;
@@ -215,54 +226,43 @@ impl Pass<'_, '_> {
             return Err(fault(FaultKind::TooManyKeys, start, reason));
         }
         self.keys_left -= 1;
-        let node = narrow(self.index.nodes.len());
-        let escaped = self.string()?;
-        let raw = self.bytes.get(start + 1..self.at - 1);
-        let key = Key::new(raw.unwrap_or_default(), escaped, node);
-        self.index.keys.push(key);
-        if self.blanks() != b':' {
+        let fingerprint = self.string::<true>()?;
+        self.inside.met.add(fingerprint);
+        if self.next() != b':' {
             return Err(self.unexpected("`:` is missing"));
         }
-        self.at += 1;
+        self.at = past(self.at, 1);
         Ok(())
     }
 
-    /// Reads a string and answers whether it has an escape.
+    /// Reads a string; the fingerprint if it is a key.
     #[inline(always)]
-    fn string(&mut self) -> Result<bool, Fault> {
+    fn string<const KEY: bool>(&mut self) -> Result<u64, Fault> {
         let start = self.at;
-        let mut at = start + 1;
-        let mut escaped = false;
-        loop {
-            at += ordinary(self.bytes.get(at..).unwrap_or_default());
-            match self.bytes.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    at = escape(self.bytes, at)?;
-                }
-                _ => {
-                    let reason = "a string has a raw control character";
-                    return Err(unexpected(self.bytes, at, reason));
-                }
-            }
+        let (quote, fingerprint) = plain::<KEY>(self.bytes, start);
+        if quote != 0 {
+            self.at = past(quote, 1);
+            self.push(start, false);
+            return Ok(fingerprint);
         }
-        self.at = at + 1;
+        let (quote, escaped) = unusual_string(self.bytes, start)?;
+        self.at = past(quote, 1);
         self.push(start, escaped);
-        Ok(escaped)
+        Ok(if KEY {
+            let raw = self.bytes.get(start + 1..quote).unwrap_or_default();
+            keys::fingerprint(raw, escaped)
+        } else {
+            0
+        })
     }
 
     #[inline(always)]
     fn number(&mut self) -> Result<(), Fault> {
         let start = self.at;
-        let shape = number::shape(self.bytes, start)
-            .map_err(|(offset, reason)| unexpected(self.bytes, offset, reason))?;
-        self.at = shape.end;
-        let text = self.text.get(start..shape.end).unwrap_or_default();
-        if !number::in_range(text, &shape) {
-            let reason = "a number is out of a double's range";
-            return Err(fault(FaultKind::NumberOutOfRange, start, reason));
-        }
+        self.at = match number::obvious(self.bytes, start) {
+            0 => unusual_number(self.bytes, start)?,
+            end => end,
+        };
         self.push(start, false);
         Ok(())
     }
@@ -279,24 +279,17 @@ impl Pass<'_, '_> {
         Ok(())
     }
 
-    /// Refuses the object whose keys are those from `first` on if two of them are equal.
     #[inline(always)]
-    fn distinct(&mut self, first: usize) -> Result<(), Fault> {
-        let (text, nodes) = (self.text, &self.index.nodes);
-        let keys = self.index.keys.get_mut(first..).unwrap_or_default();
-        match keys::twin(text, nodes, keys) {
-            None => Ok(()),
-            Some(node) => {
-                let offset = nodes.get(node as usize).map_or(0, |key| key.start as usize);
-                let reason = "an object has the same key twice";
-                Err(fault(FaultKind::DuplicateKey, offset, reason))
-            }
-        }
-    }
-
     fn unexpected(&self, reason: &'static str) -> Fault {
         unexpected(self.bytes, self.at, reason)
     }
+}
+
+/// The fault of a source that is not UTF-8.
+#[cold]
+fn not_utf8(source: &[u8]) -> Fault {
+    let valid = std::str::from_utf8(source).map_or_else(|error| error.valid_up_to(), str::len);
+    malformed(valid, "the text is not valid utf-8")
 }
 
 /// The fault of meeting what does not belong at `at`, or the end of the source.
@@ -349,35 +342,98 @@ fn unit(bytes: &[u8], start: usize) -> Result<u32, Fault> {
     })
 }
 
-/// How many bytes at the front of `bytes` a string may hold as they are: neither quote, backslash nor control
-/// character.
-#[inline]
-fn ordinary(bytes: &[u8]) -> usize {
-    let mut rest = bytes;
+/// The offset of the quote that ends the string at `start`, and the string's fingerprint if it is a key. The
+/// offset is 0 where it takes a closer look: at an escape, a control character, or close to the end of the source.
+///
+/// Not inlined: it is small, and what it needs would push everything else out of the registers.
+#[inline(never)]
+fn plain<const KEY: bool>(bytes: &[u8], start: usize) -> (usize, u64) {
+    let first = past(start, 1);
+    let Some((chunk, rest)) = bytes.get(first..).and_then(<[u8]>::split_first_chunk) else {
+        return (0, 0);
+    };
+    let special = lanes::special(chunk);
+    if special == 0 {
+        return long::<KEY>(bytes, chunk, rest);
+    }
+    let count = special.trailing_zeros() as usize;
+    if chunk.get(count) != Some(&b'"') {
+        return (0, 0);
+    }
+    let fingerprint = if KEY { keys::end(0, chunk, count) } else { 0 };
+    (past(first, count), fingerprint)
+}
+
+/// [`plain`] for a string of which `rest` comes after its first chunk.
+fn long<const KEY: bool>(bytes: &[u8], first: &[u8; LANES], mut rest: &[u8]) -> (usize, u64) {
+    let mut fingerprint = if KEY { keys::mix(0, first) } else { 0 };
     while let Some((chunk, after)) = rest.split_first_chunk() {
-        let special = special(u64::from_le_bytes(*chunk));
+        let special = lanes::special(chunk);
         if special != 0 {
-            return bytes.len() - rest.len() + special.trailing_zeros() as usize / 8;
+            let count = special.trailing_zeros() as usize;
+            if chunk.get(count) != Some(&b'"') {
+                break;
+            }
+            if KEY {
+                fingerprint = keys::end(fingerprint, chunk, count);
+            }
+            let before = bytes.len().wrapping_sub(rest.len());
+            return (past(before, count), fingerprint);
+        }
+        if KEY {
+            fingerprint = keys::mix(fingerprint, chunk);
         }
         rest = after;
     }
-    bytes.len() - rest.len()
-        + rest
-            .iter()
-            .take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-            .count()
+    (0, 0)
 }
 
-/// Sets the top bit of the lowest byte of `word` that is a quote, a backslash or a control character. Bits
-/// above that one may be wrong, because a subtraction borrows; bits below it are clear.
-#[inline]
-const fn special(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = ONES << 7;
-    // With bit 1 flipped the quote is 0x20, right above the control characters, which stay among themselves.
-    let control_or_quote = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
-    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
-    (control_or_quote | backslash) & !word & TOPS
+/// The offset of the quote that ends any string, and whether it has an escape.
+#[inline(never)]
+fn unusual_string(bytes: &[u8], start: usize) -> Result<(usize, bool), Fault> {
+    let mut at = start + 1;
+    let mut escaped = false;
+    loop {
+        match bytes.get(at) {
+            Some(b'"') => return Ok((at, escaped)),
+            Some(b'\\') => {
+                escaped = true;
+                at = escape(bytes, at)?;
+            }
+            Some(0x20..) => at += 1,
+            _ => {
+                let reason = "a string has a raw control character";
+                return Err(unexpected(bytes, at, reason));
+            }
+        }
+    }
+}
+
+/// Where a number ends that has an exponent, a fault or very many digits.
+#[cold]
+fn unusual_number(bytes: &[u8], start: usize) -> Result<usize, Fault> {
+    let shape = number::shape(bytes, start)
+        .map_err(|(offset, reason)| unexpected(bytes, offset, reason))?;
+    if !number::in_range(bytes, start, &shape) {
+        let reason = "a number is out of a double's range";
+        return Err(fault(FaultKind::NumberOutOfRange, start, reason));
+    }
+    Ok(shape.end)
+}
+
+/// The offset of the first byte from `at` on that is not blank.
+#[inline(never)]
+fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// The offset `count` bytes past `at`. It cannot overflow: no source is longer than [`LONGEST`].
+#[inline(always)]
+const fn past(at: usize, count: usize) -> usize {
+    at.wrapping_add(count)
 }
 
 /// Offsets and node numbers fit: no source is longer than [`LONGEST`], and every node takes a byte of it.
@@ -391,7 +447,7 @@ const fn narrow(number: usize) -> u32 {
 }
 
 #[cold]
-const fn fault(kind: FaultKind, offset: usize, reason: &'static str) -> Fault {
+pub(super) const fn fault(kind: FaultKind, offset: usize, reason: &'static str) -> Fault {
     Fault {
         kind,
         offset,

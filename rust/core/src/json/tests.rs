@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod properties;
+mod shortcuts;
 
 use super::{Bounds, Fault, FaultKind, Index, Kind, Value};
 
