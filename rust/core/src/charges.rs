@@ -131,39 +131,38 @@ impl<'a> Asking<'a> {
             .places
             .iter()
             .position(|places| places.id == place.quota);
-        let at = if let Some(at) = known {
-            at
-        } else {
+        let max = Some(place.max);
+        let Some(at) = known else {
             let quota = self.policy.quota(place.quota);
-            let charge = Charge {
-                key: self.key(place.quota)?,
+            let (key, cost) = (self.key(place.quota)?, self.cost(quota)?);
+            out.charges.push(Charge {
+                key,
                 algorithm: quota.algorithm,
-                cost: self.cost(quota)?,
-                max: None,
-                shadow_max: None,
+                cost,
+                max: max.filter(|_| enforce),
+                shadow_max: max.filter(|_| !enforce),
                 label: quota.label,
-            };
-            out.charges.push(charge);
+            });
             out.places.push(Places {
                 id: place.quota,
                 quota,
-                enforced: None,
-                shadow: SmallVec::new(),
+                enforced: enforce.then_some(place),
+                shadow: (!enforce).then_some(place).into_iter().collect(),
             });
-            out.charges.len() - 1
+            return Ok(());
         };
         if let (Some(charge), Some(places)) = (out.charges.get_mut(at), out.places.get_mut(at)) {
-            let max = if enforce {
+            let tightest = if enforce {
                 &mut charge.max
             } else {
                 &mut charge.shadow_max
             };
-            let tightest = max.is_none_or(|max| place.max < max);
-            if tightest {
-                *max = Some(place.max);
+            let is_tighter = tightest.is_none_or(|tightest| place.max < tightest);
+            if is_tighter {
+                *tightest = max;
             }
             match enforce {
-                true if tightest => places.enforced = Some(place),
+                true if is_tighter => places.enforced = Some(place),
                 true => {}
                 false => places.shadow.push(place),
             }

@@ -166,7 +166,9 @@ impl Deciding<'_> {
     }
 
     fn message(&mut self, value: Value<'_>, claims: Option<&Claims<'_>>, decision: &mut Decision) {
-        let message = match message::read(value) {
+        // A message is large, so it is looked at where it is.
+        let read = message::read(value);
+        let message = match &read {
             Ok(message) => message,
             Err(reject) => {
                 let reason = reject.reason.to_owned();
@@ -176,12 +178,12 @@ impl Deciding<'_> {
                 return;
             }
         };
-        describe(decision, &message);
-        if let Some(Err(disagreement)) = claims.map(|claims| claims.check(&message)) {
+        describe(decision, message);
+        if let Some(Err(disagreement)) = claims.map(|claims| claims.check(message)) {
             let Disagreement { rpc_code, reason } = disagreement;
             return decision.refuse(Code::HeaderMismatch, rpc_code, reason);
         }
-        match self.decide(&message, decision) {
+        match self.decide(message, decision) {
             Ok(()) => decision.allow(),
             Err(refused) => {
                 decision.refuse(refused.code, 0, refused.message);

@@ -152,7 +152,8 @@ impl Engine {
             now,
             witness: None,
         };
-        let decision = guarded(policy, |decision| deciding.body(body, decision));
+        let mut decision = Decision::new(policy.clone());
+        guarded(&mut decision, |decision| deciding.body(body, decision));
         counts::record(&installed.grid, &self.counts, &decision);
         decision
     }
@@ -193,16 +194,14 @@ impl Engine {
     }
 }
 
-/// Lets `decide` fill in a decision. A panic leaves a refusal, not half a decision: what it had reserved stays
-/// charged.
-fn guarded(policy: &Arc<PolicySet>, decide: impl FnOnce(&mut Decision)) -> Decision {
-    let mut decision = Decision::new(policy.clone());
-    if catch_unwind(AssertUnwindSafe(|| decide(&mut decision))).is_err() {
-        decision = Decision::new(policy.clone());
+/// Lets `decide` fill in a new decision where it is. A panic leaves a refusal, not half a decision: what it had
+/// reserved stays charged.
+fn guarded(decision: &mut Decision, decide: impl FnOnce(&mut Decision)) {
+    if catch_unwind(AssertUnwindSafe(|| decide(decision))).is_err() {
+        *decision = Decision::new(decision.policy.clone());
         let message = "the gateway could not decide this message".to_owned();
         decision.refuse(Code::InternalError, -32603, message);
     }
-    decision
 }
 
 #[cfg(test)]
@@ -219,7 +218,8 @@ mod tests {
     fn a_panic_is_a_refusal() {
         let text = br#"{"version":"1","default":"allow"}"#;
         let policy = Arc::new(PolicySet::parse(text, "p.json").expect("compiles"));
-        let decision = guarded(&policy, |decision| {
+        let mut decision = Decision::new(policy);
+        guarded(&mut decision, |decision| {
             decision.allowed = true;
             panic!("in the middle of a decision");
         });

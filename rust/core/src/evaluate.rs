@@ -175,6 +175,9 @@ impl<'p> Evaluation<'p, '_> {
                 witness.entry(&entry.pointer);
             }
         }
+        if entries.iter().all(|entry| entry.is_open()) {
+            return Ok(());
+        }
         for entry in entries {
             if entry.effect == EntryEffect::Deny {
                 let pointer = format!("{}/action", entry.pointer);

@@ -115,6 +115,17 @@ pub struct Entry {
     pub label: u32,
 }
 
+impl Entry {
+    /// Nothing in it refuses a call but its limits.
+    #[must_use]
+    pub(crate) fn is_open(&self) -> bool {
+        self.effect == EntryEffect::Allow
+            && self.deny_if.is_empty()
+            && self.require.is_empty()
+            && self.approval.is_empty()
+    }
+}
+
 /// Conditions that hold together; none of them always holds.
 #[derive(Clone, Debug)]
 pub struct Rule {
