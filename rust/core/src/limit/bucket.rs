@@ -74,6 +74,7 @@ impl Bucket {
             room: opens_at == Some(t),
             opens_at,
             clear_at: tat,
+            ready: None,
         })
     }
 

@@ -76,6 +76,7 @@ impl Calls<'_> {
             room,
             opens_at: room.then_some(t),
             clear_at: t,
+            ready: None,
         })
     }
 

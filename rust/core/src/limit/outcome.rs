@@ -1,6 +1,7 @@
 //! What the algorithms report to the code that combines them.
 
 use super::mark::Mark;
+use crate::sync::{AtomicU64, Ordering, step};
 use crate::time::Nanos;
 
 /// What a call would find, before anything is changed.
@@ -15,6 +16,31 @@ pub(super) struct Look {
     pub(super) opens_at: Option<Nanos>,
     /// When nothing is in use any more (fixed windows: when the window ends).
     pub(super) clear_at: Nanos,
+    /// How to take it, where that changes one word and depends on no other.
+    pub(super) ready: Option<Ready>,
+}
+
+/// One exchange that counts a call for which a look found room. The room is that of the value it replaces, so it
+/// is there if that value is, however long ago the look was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    /// The word's bits at the look.
+    pub(super) seen: u64,
+    /// The same with the call counted.
+    pub(super) next: u64,
+    /// The window it is counted in.
+    pub(super) epoch: u64,
+}
+
+impl Ready {
+    /// Counts the call; false if the word has changed since the look.
+    #[inline]
+    pub(super) fn take(self, cell: &AtomicU64) -> bool {
+        step();
+        // ORDERING: AcqRel, as for every admission: the room is that of the value replaced.
+        cell.compare_exchange(self.seen, self.next, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
 }
 
 /// What a call took.

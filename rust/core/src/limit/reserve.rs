@@ -12,7 +12,7 @@ use super::concurrency;
 use super::key::Locator;
 use super::layout::{Content, Slot};
 use super::mark::{Claim, Held, Mark, Reservation};
-use super::outcome::{Look, Stop, Taken};
+use super::outcome::{Look, Ready, Stop, Taken};
 use super::pins::{Pinned, overlapping};
 use super::table::{NoSlot, Rule, revive};
 use super::window::RING;
@@ -58,6 +58,8 @@ struct Plan<'a> {
     skipped: bool,
     /// Where the key was found by the present attempt.
     found: Option<(usize, &'a Slot)>,
+    /// What that attempt's look left to be done.
+    ready: Option<Ready>,
 }
 
 impl<'a> Plan<'a> {
@@ -77,6 +79,7 @@ impl<'a> Plan<'a> {
             enforced: charge.max.is_some(),
             skipped: false,
             found: None,
+            ready: None,
         })
     }
 
@@ -146,11 +149,9 @@ impl LimitTable {
             return Verdict::Unavailable;
         };
         let mut plans: SmallVec<[Plan<'_>; 4]> = SmallVec::new();
-        for charge in charges {
-            let Some(plan) = Plan::of(charge) else {
-                return Verdict::Unavailable;
-            };
-            plans.push(plan);
+        plans.extend(charges.iter().map_while(Plan::of));
+        if plans.len() < charges.len() {
+            return Verdict::Unavailable;
         }
         let mut taken = Reservation::default();
         let mut waited = false;
@@ -237,6 +238,7 @@ impl LimitTable {
             };
             let reading = plan.reading(&look, now);
             refused |= reading.refused;
+            plan.ready = look.ready;
             plan.skipped |= !plan.enforced && !look.room;
             missing |= plan.found.is_none() && !plan.skipped;
             out.push(reading);
@@ -284,6 +286,10 @@ impl LimitTable {
     }
 
     /// Takes every charge in order of its place, so that calls meet in the same order everywhere.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a word that two halves were put into is taken apart again"
+    )]
     #[inline]
     fn take_all(
         &self,
@@ -293,49 +299,56 @@ impl LimitTable {
         taken: &mut Reservation,
         out: &mut [Reading],
     ) -> Attempt {
-        let mut order: SmallVec<[(usize, usize); 4]> = SmallVec::new();
+        // A place and the plan that has it, in one word: there are at most 2^24 places, and few plans.
+        let mut order: SmallVec<[u64; 4]> = SmallVec::new();
         for (index, plan) in plans.iter().enumerate() {
             if let Some((place, _)) = plan.found.filter(|_| !plan.skipped) {
-                order.push((place, index));
+                order.push((place as u64) << 32 | index as u64);
             }
         }
         order.sort_unstable();
-        for &(place, index) in &order {
+        for &next in &order {
+            let (place, index) = ((next >> 32) as u32, next as u32 as usize);
             let (plan, reading) = (&plans[index], &mut out[index]);
             let Some((_, slot)) = plan.found else {
                 continue;
             };
-            match self.take(plan, slot, claim, times.t) {
-                Ok(part) => {
-                    reading.remaining = plan.whole().saturating_sub(part.used);
-                    reading.reset_ns = part.clear_at.since(times.now);
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        reason = "a table has at most 2^24 slots"
-                    )]
-                    taken.0.push(Held {
-                        slot: place as u32,
-                        id: plan.key.id,
-                        mark: part.mark,
-                    });
+            let cost = plan.charge.cost;
+            let mark = match plan.ready.filter(|ready| ready.take(&slot.ring[0])) {
+                Some(Ready { epoch, .. }) => {
+                    reading.remaining = reading.remaining.saturating_sub(cost);
+                    Mark::Epoch { epoch, cost }
                 }
-                // What others did in the meantime is no reason to refuse for a limit that is only tried out.
-                Err(Stop::Full | Stop::Contended) if !plan.enforced => {
-                    reading.shadow_refused = true;
-                }
-                Err(stop) => {
-                    self.undo(taken, times.t);
-                    return match stop {
-                        Stop::Full => self.refusal(plans, claim, times, index, out),
-                        _ => Attempt::Stopped(stop),
-                    };
-                }
-            }
+                None => match self.take(plan, slot, claim, times.t) {
+                    Ok(part) => {
+                        reading.remaining = plan.whole().saturating_sub(part.used);
+                        reading.reset_ns = part.clear_at.since(times.now);
+                        part.mark
+                    }
+                    // What others did in the meantime is no reason to refuse for a limit that is only tried out.
+                    Err(Stop::Full | Stop::Contended) if !plan.enforced => {
+                        reading.shadow_refused = true;
+                        continue;
+                    }
+                    Err(stop) => {
+                        self.undo(taken, times.t);
+                        return match stop {
+                            Stop::Full => self.refusal(plans, claim, times, index, out),
+                            _ => Attempt::Stopped(stop),
+                        };
+                    }
+                },
+            };
+            taken.0.push(Held {
+                slot: place,
+                id: plan.key.id,
+                mark,
+            });
         }
         Attempt::Admitted
     }
 
-    #[inline]
+    #[inline(never)]
     fn take(&self, plan: &Plan<'_>, slot: &Slot, claim: Claim, t: Nanos) -> Result<Taken, Stop> {
         let cost = plan.charge.cost;
         match plan.rule {

@@ -14,7 +14,7 @@
 use super::Window;
 use super::calendar::Ruler;
 use super::mark::Mark;
-use super::outcome::{Look, Stop, Taken};
+use super::outcome::{Look, Ready, Stop, Taken};
 use super::word::Word;
 use crate::sync::{AtomicU64, Ordering, step};
 use crate::time::Nanos;
@@ -133,16 +133,28 @@ impl Windows {
         if self.past > 0 {
             return self.look_back(cost, bound, epoch, word);
         }
-        let word = self.decode(word(0))?;
+        let seen = word(0);
+        let word = self.decode(seen)?;
         let newest = epoch.max(word.epoch);
         let used = if word.epoch == newest { word.count } else { 0 };
         let room = cost <= bound && used <= bound - cost;
         let clear_at = self.clear_at(newest);
+        // A fixed window is one word and is not sealed: whoever finds it so is left to `take`.
+        let ready = (room && !word.sealed).then(|| Ready {
+            seen,
+            next: self.ruler.class().pack(Word {
+                epoch: newest,
+                sealed: false,
+                count: used + cost,
+            }),
+            epoch: newest,
+        });
         Ok(Look {
             used,
             room,
             opens_at: (cost <= bound).then_some(clear_at),
             clear_at,
+            ready,
         })
     }
 
@@ -165,6 +177,7 @@ impl Windows {
             } else {
                 Nanos(0)
             },
+            ready: None,
         })
     }
 

@@ -9,10 +9,10 @@
 
 use crate::time::Nanos;
 
-/// Bits that epoch and count share.
-const SHARED_BITS: u8 = 59;
 /// The class sits above everything else.
 const CLASS_SHIFT: u32 = 60;
+/// All bits but the class's.
+const BELOW_CLASS: u64 = (1 << CLASS_SHIFT) - 1;
 /// Narrowest window that a word can number until [`super::HORIZON`].
 pub(super) const MIN_WIDTH_NS: u64 = 125_000_000;
 
@@ -52,14 +52,25 @@ impl Class {
 
     /// The largest count a word of this class holds.
     pub(super) const fn capacity(self) -> u64 {
-        (1 << self.count_bits) - 1
+        self.seal() - 1
+    }
+
+    /// The bit above the count. Shifts here wrap because their distances are small constants, which the compiler
+    /// cannot know and would check each time.
+    const fn seal(self) -> u64 {
+        1_u64.wrapping_shl(self.count_bits as u32)
+    }
+
+    /// Where the epoch begins.
+    const fn epoch_shift(self) -> u32 {
+        self.count_bits as u32 + 1
     }
 
     /// A word of this class. The caller keeps `count` within [`Class::capacity`].
     pub(super) const fn pack(self, word: Word) -> u64 {
         ((self.tag as u64) << CLASS_SHIFT)
-            | (word.epoch << (self.count_bits + 1))
-            | ((word.sealed as u64) << self.count_bits)
+            | word.epoch.wrapping_shl(self.epoch_shift())
+            | if word.sealed { self.seal() } else { 0 }
             | word.count
     }
 
@@ -72,8 +83,8 @@ impl Class {
             return None;
         }
         Some(Word {
-            epoch: (bits >> (self.count_bits + 1)) & ((1 << (SHARED_BITS - self.count_bits)) - 1),
-            sealed: (bits >> self.count_bits) & 1 == 1,
+            epoch: (bits & BELOW_CLASS).wrapping_shr(self.epoch_shift()),
+            sealed: bits & self.seal() != 0,
             count: bits & self.capacity(),
         })
     }
@@ -109,7 +120,7 @@ pub(super) const fn unpack_plain(tag: u64, bits: u64) -> Option<u64> {
     if bits == 0 {
         Some(0)
     } else if bits >> CLASS_SHIFT == tag {
-        Some(bits & ((1 << CLASS_SHIFT) - 1))
+        Some(bits & BELOW_CLASS)
     } else {
         None
     }
@@ -118,6 +129,9 @@ pub(super) const fn unpack_plain(tag: u64, bits: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bits that epoch and count share.
+    const SHARED_BITS: u8 = 59;
 
     #[test]
     fn every_class_gives_back_what_was_packed_at_its_edges() {
