@@ -5,18 +5,20 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gateway_core::limit::{Algorithm, Charge, EPOCH, LimitTable, Release, Verdict, Window};
+use gateway_core::limit::{
+    Algorithm, Charge, Counting, EPOCH, LimitTable, Release, Verdict, Window,
+};
 use gateway_core::time::Nanos;
 use smallvec::SmallVec;
 
 const MINUTE: Algorithm = Algorithm::Fixed(Window::Span(60 * Nanos::SECOND));
 const PLENTY: u64 = 1 << 33;
 
-fn charge(table: &LimitTable, name: &str, algorithm: Algorithm, max: u64) -> Charge {
+fn charge(table: &LimitTable, name: &str, algorithm: Algorithm, max: u64) -> Charge<'static> {
     let key = table.key(&[b"bench", name.as_bytes()]);
     Charge {
         key,
-        algorithm,
+        counting: Box::leak(Box::new(Counting::by(algorithm))),
         cost: 1,
         max: Some(max),
         shadow_max: None,
@@ -24,13 +26,13 @@ fn charge(table: &LimitTable, name: &str, algorithm: Algorithm, max: u64) -> Cha
     }
 }
 
-fn limits(table: &LimitTable, algorithm: Algorithm, max: u64) -> Vec<Charge> {
+fn limits(table: &LimitTable, algorithm: Algorithm, max: u64) -> Vec<Charge<'static>> {
     ["a", "b", "c"]
         .map(|name| charge(table, name, algorithm, max))
         .into()
 }
 
-fn reserve(bencher: &mut criterion::Bencher<'_>, table: &LimitTable, charges: &[Charge]) {
+fn reserve(bencher: &mut criterion::Bencher<'_>, table: &LimitTable, charges: &[Charge<'_>]) {
     let mut readings = SmallVec::new();
     let mut now = EPOCH.plus(3_600 * Nanos::SECOND);
     bencher.iter(|| {

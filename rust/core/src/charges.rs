@@ -19,7 +19,7 @@ use crate::policy::{Cost, LimitUse, Mode, PolicySet, Quota, QuotaId};
 #[derive(Default)]
 pub struct Charges<'p> {
     /// What the table is asked to reserve.
-    pub charges: SmallVec<[Charge; 4]>,
+    pub charges: SmallVec<[Charge<'p>; 4]>,
     /// For each charge, its places.
     pub places: SmallVec<[Places<'p>; 4]>,
 }
@@ -45,9 +45,13 @@ impl<'p> Places<'p> {
 
     /// Pointers of the places in shadow mode that had no room for the call. A bucket has one size, so all of
     /// its places agree.
-    pub fn full_shadows(&self, charge: &Charge, reading: &Reading) -> impl Iterator<Item = String> {
+    pub fn full_shadows(
+        &self,
+        charge: &Charge<'_>,
+        reading: &Reading,
+    ) -> impl Iterator<Item = String> {
         let after = reading.used.saturating_add(charge.cost);
-        let bucket = matches!(charge.algorithm, Algorithm::Bucket { .. });
+        let bucket = matches!(charge.counting.algorithm(), Algorithm::Bucket { .. });
         let full = move |place: &&&LimitUse| bucket || after > place.max;
         self.shadow
             .iter()
@@ -137,7 +141,7 @@ impl<'a> Asking<'a> {
             let (key, cost) = (self.key(place.quota)?, self.cost(quota)?);
             out.charges.push(Charge {
                 key,
-                algorithm: quota.algorithm,
+                counting: &quota.counting,
                 cost,
                 max: max.filter(|_| enforce),
                 shadow_max: max.filter(|_| !enforce),

@@ -185,7 +185,7 @@ fn whole(quota: &Quota) -> u64 {
 }
 
 fn window_s(quota: &Quota) -> Option<u64> {
-    match quota.algorithm {
+    match quota.counting.algorithm() {
         Algorithm::Fixed(Window::Span(ns))
         | Algorithm::Sliding(ns)
         | Algorithm::Bucket { window_ns: ns, .. } => Some(ns.div_ceil(1_000_000_000)),

@@ -105,7 +105,7 @@ fn limit_message(
     wait: Option<u64>,
 ) -> String {
     let limit = report.limit(quota);
-    let what = match (&place.on_deny, quota.algorithm) {
+    let what = match (&place.on_deny, quota.counting.algorithm()) {
         (Some(text), _) => text.trim_end_matches('.').to_owned(),
         (None, Algorithm::Concurrency) => {
             format!("`{}` allows {limit} at the same time", quota.counter)
@@ -115,7 +115,7 @@ fn limit_message(
             quota.counter, quota.window_text
         ),
     };
-    let when = match (wait, quota.algorithm) {
+    let when = match (wait, quota.counting.algorithm()) {
         (Some(ns), _) => format!("try again in {}", seconds(ns)),
         (None, Algorithm::Concurrency) => "try again when a running call has ended".to_owned(),
         (None, _) if reading.wait_ns.is_none() => "this call alone costs more than that".to_owned(),

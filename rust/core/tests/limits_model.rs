@@ -261,7 +261,7 @@ impl World {
         self.table.as_ref().expect("it is open")
     }
 
-    fn charge(&self, limit: usize, cost: u64, shadow: bool) -> Charge {
+    fn charge(&self, limit: usize, cost: u64, shadow: bool) -> Charge<'static> {
         let (algorithm, max) = LIMITS[limit];
         let enforced = charge(self.table(), &limit.to_string(), algorithm, max);
         let (max, shadow_max) = if shadow {

@@ -24,7 +24,7 @@ const SLOTS: usize = 4;
 /// What a worker reports: which key, and the end of the window the call was counted in.
 type Report = [u64; 2];
 
-fn limits(table: &LimitTable, which: usize) -> [Charge; 2] {
+fn limits(table: &LimitTable, which: usize) -> [Charge<'static>; 2] {
     [
         charge(
             table,

@@ -4,7 +4,7 @@
 mod limits_support;
 
 use gateway_core::limit::{
-    Algorithm, BindError, Binding, EPOCH, HORIZON, LimitTable, Release, Verdict, Window,
+    Algorithm, BindError, Binding, Counting, EPOCH, HORIZON, LimitTable, Release, Verdict, Window,
     count_capacity,
 };
 use gateway_core::time::Nanos;
@@ -389,7 +389,7 @@ fn wild_arguments_are_refused_without_a_trace() {
         Verdict::Unavailable
     ));
     let narrow = charge(&table, "narrow", Algorithm::Fixed(Window::Span(1)), 1);
-    assert_eq!(count_capacity(narrow.algorithm), 0);
+    assert_eq!(count_capacity(narrow.counting.algorithm()), 0);
     assert!(matches!(
         reserve(&table, &[narrow], EPOCH).0,
         Verdict::Unavailable
@@ -399,7 +399,7 @@ fn wild_arguments_are_refused_without_a_trace() {
         "before the epoch counts as at the epoch"
     );
     let mut other = limit;
-    other.algorithm = Algorithm::Concurrency;
+    other.counting = Box::leak(Box::new(Counting::by(Algorithm::Concurrency)));
     assert!(
         matches!(reserve(&table, &[other], EPOCH).0, Verdict::Unavailable),
         "the key counts by other rules"

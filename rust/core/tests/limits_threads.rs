@@ -26,7 +26,12 @@ fn together<T: Send>(work: impl Fn(usize) -> T + Sync) -> Vec<T> {
 }
 
 /// Calls one limit while a shared clock runs; by the end of the window that each answer named: admitted, refused.
-fn run(table: &LimitTable, limit: Charge, calls: u64, tick_ns: u64) -> BTreeMap<u64, (u64, u64)> {
+fn run(
+    table: &LimitTable,
+    limit: Charge<'_>,
+    calls: u64,
+    tick_ns: u64,
+) -> BTreeMap<u64, (u64, u64)> {
     let clock = AtomicU64::new(EPOCH.0);
     let parts = together(|_| {
         let mut windows = BTreeMap::<u64, (u64, u64)>::new();

@@ -120,30 +120,32 @@ pub(super) enum Content {
     Binding,
 }
 
-impl Content {
-    const fn kind(self) -> u64 {
-        match self {
-            Self::Count(Algorithm::Fixed(Window::Span(_))) => 1,
-            Self::Count(Algorithm::Fixed(Window::Month)) => 2,
-            Self::Count(Algorithm::Sliding(_)) => 3,
-            Self::Count(Algorithm::Bucket { .. }) => 4,
-            Self::Count(Algorithm::Concurrency) => 5,
-            Self::Binding => 6,
-        }
-    }
+/// What tells one kind of content from another in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Description {
+    /// The low byte of `meta`.
+    kind: u64,
+    /// Width of the window, nanoseconds, where there is one.
+    span: u64,
+    /// A bucket's nanoseconds to regain a unit, and units at once.
+    rate: Option<(u64, u64)>,
+}
 
-    const fn span(self) -> u64 {
-        match self {
-            Self::Count(
-                Algorithm::Fixed(Window::Span(span))
-                | Algorithm::Sliding(span)
-                | Algorithm::Bucket {
-                    window_ns: span, ..
-                },
-            ) => span,
-            Self::Count(Algorithm::Fixed(Window::Month) | Algorithm::Concurrency)
-            | Self::Binding => 0,
-        }
+impl Description {
+    pub(super) const fn of(content: Content) -> Self {
+        let (kind, span, rate) = match content {
+            Content::Count(Algorithm::Fixed(Window::Span(span))) => (1, span, None),
+            Content::Count(Algorithm::Fixed(Window::Month)) => (2, 0, None),
+            Content::Count(Algorithm::Sliding(span)) => (3, span, None),
+            Content::Count(Algorithm::Bucket {
+                window_ns,
+                interval_ns,
+                burst,
+            }) => (4, window_ns, Some((interval_ns, burst))),
+            Content::Count(Algorithm::Concurrency) => (5, 0, None),
+            Content::Binding => (6, 0, None),
+        };
+        Self { kind, span, rate }
     }
 }
 
@@ -177,18 +179,17 @@ impl Slot {
 
     /// Refuses what counts by other rules than the slot does; brings what is only displayed up to date.
     #[inline]
-    pub(super) fn admits(&self, content: Content, label: u32) -> Result<(), Stop> {
+    pub(super) fn admits(&self, description: &Description, label: u32) -> Result<(), Stop> {
         // ORDERING: Relaxed, as in `content`.
         let (meta, span) = (
             self.meta.load(Ordering::Relaxed),
             self.span.load(Ordering::Relaxed),
         );
-        if meta & 0xff != content.kind() || span != content.span() {
+        if meta & 0xff != description.kind || span != description.span {
             return Err(Stop::Foreign);
         }
-        let rated = matches!(content, Content::Count(Algorithm::Bucket { .. }));
-        if rated || meta >> 32 != u64::from(label) {
-            self.describe(content, label);
+        if description.rate.is_some() || meta >> 32 != u64::from(label) {
+            self.describe(description, label);
         }
         Ok(())
     }
@@ -200,15 +201,10 @@ impl Slot {
     }
 
     /// Writes the description. A changed label or a bucket's changed rate only matters to people who look.
-    pub(super) fn describe(&self, content: Content, label: u32) {
-        let (interval, burst) = match content {
-            Content::Count(Algorithm::Bucket {
-                interval_ns, burst, ..
-            }) => (interval_ns, burst),
-            _ => (0, 0),
-        };
-        let span = content.span();
-        let meta = content.kind() | (u64::from(label) << 32);
+    pub(super) fn describe(&self, description: &Description, label: u32) {
+        let (interval, burst) = description.rate.unwrap_or_default();
+        let span = description.span;
+        let meta = description.kind | (u64::from(label) << 32);
         // ORDERING: Relaxed; a new slot is published by the Release of `id`. Written only where it differs, so
         // that a busy slot's first cache line stays shared between processors.
         for (word, value) in [

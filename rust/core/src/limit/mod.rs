@@ -43,6 +43,7 @@ pub use survey::{Entry, Stats};
 pub use table::LimitTable;
 
 use crate::time::Nanos;
+use layout::{Content, Description};
 use table::Rule;
 
 /// The calendar month cannot be a fixed number of nanoseconds, so windows are an enum.
@@ -83,6 +84,34 @@ pub enum Algorithm {
     Concurrency,
 }
 
+/// An algorithm and what follows from it alone: worked out once a quota instead of once a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Counting {
+    algorithm: Algorithm,
+    /// `None` if it is out of bounds.
+    rule: Option<Rule>,
+    /// What a slot of it says.
+    description: Description,
+}
+
+impl Counting {
+    /// The counting that an algorithm asks for.
+    #[must_use]
+    pub fn by(algorithm: Algorithm) -> Self {
+        Self {
+            algorithm,
+            rule: Rule::of(algorithm),
+            description: Description::of(Content::Count(algorithm)),
+        }
+    }
+
+    /// The algorithm it was made of.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
 /// Identity of one count in the limit table: SipHash-2-4-128 of everything that gives the count its meaning
 /// (and nothing else), under the table's secret key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,11 +119,11 @@ pub struct QuotaKey(pub u128);
 
 /// One quota that a call would use.
 #[derive(Clone, Copy, Debug)]
-pub struct Charge {
+pub struct Charge<'q> {
     /// Which count.
     pub key: QuotaKey,
     /// How it counts.
-    pub algorithm: Algorithm,
+    pub counting: &'q Counting,
     /// Units this call costs.
     pub cost: u64,
     /// Units allowed, where the limit is enforced.

@@ -47,8 +47,8 @@ pub enum Release {
 
 /// A charge on its way through [`LimitTable::reserve`].
 struct Plan<'a> {
-    charge: &'a Charge,
-    rule: Rule,
+    charge: &'a Charge<'a>,
+    rule: &'a Rule,
     key: Locator,
     /// What the count may come to.
     bound: u64,
@@ -64,8 +64,8 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     #[inline]
-    fn of(charge: &'a Charge) -> Option<Self> {
-        let rule = Rule::of(charge.algorithm)?;
+    fn of(charge: &'a Charge<'a>) -> Option<Self> {
+        let rule = charge.counting.rule.as_ref()?;
         let capacity = rule.capacity();
         Some(Self {
             charge,
@@ -86,7 +86,7 @@ impl<'a> Plan<'a> {
     /// The units there are when none is in use.
     #[inline]
     fn whole(&self) -> u64 {
-        match self.charge.algorithm {
+        match self.charge.counting.algorithm {
             super::Algorithm::Bucket { burst, .. } => burst,
             _ => self.bound,
         }
@@ -95,7 +95,7 @@ impl<'a> Plan<'a> {
     /// How a look reads to the caller, before anything is taken.
     #[inline]
     fn reading(&self, look: &Look, now: Nanos) -> Reading {
-        let shadow_room = match (self.charge.shadow_max, self.rule) {
+        let shadow_room = match (self.charge.shadow_max, *self.rule) {
             (None, _) => true,
             (Some(_), Rule::Bucket(_)) => look.room,
             (Some(max), _) => self.charge.cost <= max && look.used <= max - self.charge.cost,
@@ -140,7 +140,7 @@ impl LimitTable {
     /// themselves.
     pub fn reserve(
         &self,
-        charges: &[Charge],
+        charges: &[Charge<'_>],
         now: Nanos,
         out: &mut SmallVec<[Reading; 4]>,
     ) -> Verdict {
@@ -204,7 +204,7 @@ impl LimitTable {
             .iter_mut()
             .filter(|plan| plan.found.is_none() && !plan.skipped)
         {
-            let content = Content::Count(plan.charge.algorithm);
+            let content = Content::Count(plan.charge.counting.algorithm);
             match self.insert(plan.key, content, plan.charge.label, now, |_| {}) {
                 Ok(()) => {}
                 Err(_) if !plan.enforced => plan.skipped = true,
@@ -260,9 +260,9 @@ impl LimitTable {
         let word =
             |place: usize| slot.map_or(0, |slot| slot.ring[place % RING].load(Ordering::Acquire));
         if let Some(slot) = slot {
-            slot.admits(Content::Count(plan.charge.algorithm), plan.charge.label)?;
+            slot.admits(&plan.charge.counting.description, plan.charge.label)?;
         }
-        match plan.rule {
+        match *plan.rule {
             Rule::Windows(windows) => {
                 windows.look(plan.charge.cost, plan.bound, windows.epoch(t), word)
             }
@@ -351,7 +351,7 @@ impl LimitTable {
     #[inline(never)]
     fn take(&self, plan: &Plan<'_>, slot: &Slot, claim: Claim, t: Nanos) -> Result<Taken, Stop> {
         let cost = plan.charge.cost;
-        match plan.rule {
+        match *plan.rule {
             Rule::Windows(windows) => windows.take(&slot.ring, cost, plan.bound, windows.epoch(t)),
             Rule::Bucket(bucket) => {
                 self.raise_floor(t);
@@ -459,7 +459,7 @@ impl LimitTable {
     /// How a charge stands at `now`: `refused` says whether its call would be. Changes no count. `None` if the
     /// table cannot be used.
     #[must_use]
-    pub fn peek(&self, charge: &Charge, now: Nanos) -> Option<Reading> {
+    pub fn peek(&self, charge: &Charge<'_>, now: Nanos) -> Option<Reading> {
         if !self.mapping.usable() || now >= HORIZON {
             return None;
         }

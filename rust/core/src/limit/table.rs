@@ -16,7 +16,7 @@ use super::binding;
 use super::bucket::Bucket;
 use super::concurrency::{self, Calls};
 use super::key::Locator;
-use super::layout::{BUSY, Content, EMPTY, MARK, PROBES, Slot};
+use super::layout::{BUSY, Content, Description, EMPTY, MARK, PROBES, Slot};
 use super::mark::Claim;
 use super::pins::{Pinned, overlapping, pin};
 use super::shared::Mapping;
@@ -344,7 +344,7 @@ impl LimitTable {
         // ORDERING: Relaxed; nobody looks at a slot without an id, and the Release below publishes them all.
         slot.key_hi.store(key.hi, Ordering::Relaxed);
         step();
-        slot.describe(content, label);
+        slot.describe(&Description::of(content), label);
         for word in &slot.ring {
             step();
             word.store(0, Ordering::Relaxed);

@@ -240,7 +240,7 @@ fn maximum(limit: &LimitForm, quota: &Quota, problems: &mut Problems) {
     let Some(units) = floor_units(max, quota.scale) else {
         return;
     };
-    let (most, what) = match quota.algorithm {
+    let (most, what) = match quota.counting.algorithm() {
         Algorithm::Bucket { burst, .. } => (burst, "burst"),
         _ => (units, "max"),
     };

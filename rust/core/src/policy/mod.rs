@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 use self::condition::{ArgPath, Condition};
 pub use self::diagnostic::{Code, Diagnostic, Severity};
 use self::names::{Folded, Names};
-use crate::limit::Algorithm;
+use crate::limit::Counting;
 
 /// Allow or deny, where nothing names the tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +164,7 @@ pub struct Quota {
     /// A separate count per value of this argument.
     pub key: Option<ArgPath>,
     /// How it counts.
-    pub algorithm: Algorithm,
+    pub counting: Counting,
     /// The window as first written: `minute`, `90s`; empty for concurrency.
     pub window_text: String,
     /// What a call costs.

@@ -12,7 +12,7 @@ use super::diagnostic::{Code, Diagnostic, Problems, quote};
 use super::limit_form::{CostForm, Kind, LimitForm};
 use super::{Cost, Quota, Scope};
 use crate::decimal::{Decimal, UnitError};
-use crate::limit::{Algorithm, Window, count_capacity};
+use crate::limit::{Algorithm, Counting, Window, count_capacity};
 
 /// A quota by name.
 #[derive(PartialEq, Eq, Hash)]
@@ -98,7 +98,7 @@ fn compile_group(group: &[&LimitForm], label: u32, problems: &mut Problems) -> O
         counter: first.counter.clone(),
         scope: first.scope.value,
         key: first.key.clone(),
-        algorithm,
+        counting: Counting::by(algorithm),
         window_text: first
             .window
             .as_ref()

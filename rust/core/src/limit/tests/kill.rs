@@ -5,7 +5,7 @@ use std::process::Command;
 
 use smallvec::SmallVec;
 
-use super::super::{Algorithm, Charge, EPOCH, LimitTable, Release, Verdict, Window};
+use super::super::{Algorithm, Charge, Counting, EPOCH, LimitTable, Release, Verdict, Window};
 use crate::sync::kill;
 use crate::time::Nanos;
 
@@ -20,11 +20,11 @@ const FILE: &str = "INTERLOCK_TEST_STATE";
 /// The exit status of a child that died where it was told to.
 const DIED: i32 = 9;
 
-fn charge(table: &LimitTable, name: &str, algorithm: Algorithm) -> Charge {
+fn charge(table: &LimitTable, name: &str, algorithm: Algorithm) -> Charge<'static> {
     let key = table.key(&[name.as_bytes()]);
     Charge {
         key,
-        algorithm,
+        counting: Box::leak(Box::new(Counting::by(algorithm))),
         cost: 1,
         max: Some(MAX),
         shadow_max: None,
@@ -32,16 +32,16 @@ fn charge(table: &LimitTable, name: &str, algorithm: Algorithm) -> Charge {
     }
 }
 
-fn fixed(table: &LimitTable, name: &str) -> Charge {
+fn fixed(table: &LimitTable, name: &str) -> Charge<'static> {
     charge(table, name, Algorithm::Fixed(Window::Span(MINUTE)))
 }
 
 /// Its words look nothing like those of the keys whose slot it takes over.
-fn other_kind(table: &LimitTable) -> Charge {
+fn other_kind(table: &LimitTable) -> Charge<'static> {
     charge(table, "f", Algorithm::Sliding(7 * SECOND))
 }
 
-fn lasting(table: &LimitTable) -> [Charge; 4] {
+fn lasting(table: &LimitTable) -> [Charge<'static>; 4] {
     let bucket = Algorithm::Bucket {
         window_ns: 60 * MINUTE,
         interval_ns: 60 * MINUTE,
@@ -55,7 +55,7 @@ fn lasting(table: &LimitTable) -> [Charge; 4] {
     ]
 }
 
-fn reserve(table: &LimitTable, charges: &[Charge], now: Nanos) -> Verdict {
+fn reserve(table: &LimitTable, charges: &[Charge<'_>], now: Nanos) -> Verdict {
     table.reserve(charges, now, &mut SmallVec::new())
 }
 

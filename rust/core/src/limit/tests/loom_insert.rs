@@ -16,7 +16,7 @@ fn two_claims_of_a_key_get_one_slot() {
         let charge = per(MINUTE, 0, 9);
         let threads = [(); 2].map(|()| {
             let table = Arc::clone(&table);
-            let content = Content::Count(charge.algorithm);
+            let content = Content::Count(charge.counting.algorithm());
             thread::spawn(move || {
                 table
                     .insert(Locator::of(charge.key), content, 0, EPOCH, |_| {})
@@ -35,7 +35,7 @@ fn a_slot_that_is_found_is_whole() {
         let table = table(1, 0);
         let charge = per(MINUTE, 0, 9);
         let key = Locator::of(charge.key);
-        let content = Content::Count(charge.algorithm);
+        let content = Content::Count(charge.counting.algorithm());
         // Left over from a process that died while filling the slot.
         let slot = &table.mapping.slots()[0];
         slot.ring[0].store(u64::MAX, Ordering::Relaxed);

@@ -28,7 +28,7 @@ mod loom_window;
 mod support {
     use super::super::layout::EMPTY;
     use super::super::shared::Mapping;
-    use super::super::{Algorithm, Charge, EPOCH, LimitTable, QuotaKey, Window};
+    use super::super::{Algorithm, Charge, Counting, EPOCH, LimitTable, QuotaKey, Window};
     use crate::sync::Ordering;
     use crate::time::Nanos;
 
@@ -55,12 +55,12 @@ mod support {
     }
 
     /// A limit per `width_ns` on a key whose search begins at slot `home`.
-    pub fn per(width_ns: u64, home: u64, max: u64) -> Charge {
+    pub fn per(width_ns: u64, home: u64, max: u64) -> Charge<'static> {
         let key = QuotaKey((u128::from(home) << 64) | u128::from(home + 2));
         let algorithm = Algorithm::Fixed(Window::Span(width_ns));
         Charge {
             key,
-            algorithm,
+            counting: Box::leak(Box::new(Counting::by(algorithm))),
             cost: 1,
             max: Some(max),
             shadow_max: None,
@@ -69,7 +69,7 @@ mod support {
     }
 
     /// Units in use, as a fresh look tells.
-    pub fn used(table: &LimitTable, charge: &Charge, now: Nanos) -> u64 {
+    pub fn used(table: &LimitTable, charge: &Charge<'_>, now: Nanos) -> u64 {
         let whole = charge.max.unwrap_or_default();
         table
             .peek(charge, now)

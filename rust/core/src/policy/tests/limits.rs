@@ -20,7 +20,10 @@ fn a_limit_and_its_defaults() {
         (quota.counter.as_str(), quota.scope, quota.scale),
         ("c", Scope::Grant, 0)
     );
-    assert_eq!(quota.algorithm, Algorithm::Fixed(Window::Span(60 * SECOND)));
+    assert_eq!(
+        quota.counting.algorithm(),
+        Algorithm::Fixed(Window::Span(60 * SECOND))
+    );
     assert_eq!(quota.window_text, "minute");
     assert!(matches!(quota.cost, Cost::Units(1)) && quota.key.is_none());
 }
@@ -45,7 +48,7 @@ fn windows() {
         ));
         let quota = only_limit(&policy).1;
         assert_eq!(
-            (quota.algorithm, quota.window_text.as_str()),
+            (quota.counting.algorithm(), quota.window_text.as_str()),
             (Algorithm::Fixed(window), text)
         );
     }
@@ -76,7 +79,7 @@ fn windows() {
 fn algorithms() {
     let algorithm = |limit: &str| {
         let policy = load_tool(&format!("{{limits: [{{counter: c, {limit}}}]}}"));
-        only_limit(&policy).1.algorithm
+        only_limit(&policy).1.counting.algorithm()
     };
     assert_eq!(
         algorithm("max: 9, window: day, algorithm: sliding_window"),
@@ -120,7 +123,7 @@ fn a_bucket_admits_no_more_than_max_in_a_window() {
                 window_ns,
                 interval_ns,
                 burst,
-            } = only_limit(&policy).1.algorithm
+            } = only_limit(&policy).1.counting.algorithm()
             else {
                 panic!("a bucket");
             };
@@ -278,7 +281,10 @@ fn the_short_form_of_a_limit() {
             (quota.counter.as_str(), quota.scope),
             ("x_rate_limit", Scope::Session)
         );
-        assert_eq!(quota.algorithm, Algorithm::Fixed(Window::Span(60 * SECOND)));
+        assert_eq!(
+            quota.counting.algorithm(),
+            Algorithm::Fixed(Window::Span(60 * SECOND))
+        );
         assert_eq!(codes(policy.warnings()), ["session-scope"]);
     }
     let policy = load(
