@@ -245,6 +245,9 @@ class _Connection(TCPServer):
                     parse_socket_addr(sock.family, sock.getsockname()),
                     self.protocol_send,
                 )
+                protocol.connection = _Codec(
+                    h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
+                )
                 protocol.can_read = Pause(self.reader, protocol.receive)
                 self._protocol = protocol
                 self.protocol = cast("ProtocolWrapper", protocol)
@@ -313,6 +316,18 @@ class _Tasks(TaskGroup):
 
         await super().spawn_app(cast("Any", serve), config, scope, send)
         return inbox.put
+
+
+class _Codec(h11.Connection):
+    """h11's reader, for which nothing comes behind a connection's last request: that is to be
+    ignored (RFC 9112, section 9.6), where h11 would refuse it in the place of the last answer."""
+
+    def receive_data(self, data: bytes) -> None:
+        if self.their_state is not h11.MUST_CLOSE:
+            super().receive_data(data)
+
+    def next_event(self) -> Any:
+        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
 
 
 class _Http1(H11Protocol):

@@ -310,3 +310,24 @@ def test_shared_sockets_share_a_port() -> None:
         one.listen()
         with pytest.raises(StartError):
             bind(address)
+
+
+@pytest.mark.parametrize("behind", [GET, b"garbage\r\n\r\n", b"x"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_comes_behind_the_last_request_is_ignored(behind: bytes, at_once: bool) -> None:
+    async def body() -> None:
+        app = App()
+        app.go_on.clear()
+        async with listening(app) as listener:
+            wire = await Wire.to(listener)
+            last = GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+            wire.writer.write(last + (behind if at_once else b""))
+            await app.arrived.wait()
+            if not at_once:
+                wire.writer.write(behind)
+            app.go_on.set()
+            assert (await wire.ask(b"")).startswith(b"HTTP/1.1 200")
+            assert await wire.ended()
+            assert len(app.scopes) == 1
+
+    run(body())

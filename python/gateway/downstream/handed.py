@@ -32,6 +32,10 @@ class Line(Protocol):
     async def writable(self) -> None:
         """Until the client has taken most of what was written."""
 
+    @property
+    def retires(self) -> bool:
+        """Whether an answer that begins now is the connection's last."""
+
 
 class HandedRequest:
     """One request and the answer that an application makes of it.
@@ -52,6 +56,7 @@ class HandedRequest:
         self._head: tuple[int, Headers] | None = None
         self._chunked = False
         self._bodiless = scope["method"] == "HEAD"
+        self._asks_to_close = _closes(scope["headers"])
 
     async def serve(self, app: ASGIApp) -> None:
         """Have it answered."""
@@ -93,9 +98,12 @@ class HandedRequest:
         self._chunked = not self._bodiless and not any(
             name == b"content-length" for name, _ in headers
         )
-        self.closes = any(name == b"connection" and value == b"close" for name, value in headers)
+        says_so = _closes(headers)
+        self.closes = says_so or self._asks_to_close or self._line.retires
         lines = [b"HTTP/1.1 %d \r\n" % status]
         lines += [b"%b: %b\r\n" % field for field in headers]
+        if self.closes and not says_so:
+            lines.append(b"connection: close\r\n")
         if self._chunked:
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
@@ -108,3 +116,7 @@ class HandedRequest:
             return body
         chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
         return chunk if more else chunk + _LAST_CHUNK
+
+
+def _closes(headers: Headers) -> bool:
+    return any(name == b"connection" and value.lower() == b"close" for name, value in headers)

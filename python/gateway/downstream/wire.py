@@ -255,12 +255,18 @@ class Wire(asyncio.Protocol):
 
     def go_on(self, app: ASGIApp) -> None:
         """Let an application answer the message that was forwarded."""
-        self._run(app, HandedRequest(self, {"type": "http", "method": "POST"}, None))
+        scope: Scope = {"type": "http", "method": "POST", "headers": []}
+        self._run(app, HandedRequest(self, scope, None))
 
     def break_off(self) -> None:
         """An answer was begun and cannot be ended, or nobody takes it."""
         self._closing = self._held = self._watched = True
         self._transport.abort()
+
+    @property
+    def retires(self) -> bool:
+        """Whether an answer that begins now is the connection's last."""
+        return self._port.door.draining
 
     # What the port calls.
 

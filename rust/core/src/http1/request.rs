@@ -52,8 +52,10 @@ impl<'a> Head<'a> {
         let (method, rest) = word(input, |byte| token_byte(byte).is_some())?;
         let (target, rest) = word(rest, |byte| matches!(byte, 0x21..=0x7E))?;
         let mut rest = rest.strip_prefix(b"HTTP/1.1\r\n").ok_or(NotPlain)?;
-        // The forms of a target that are for proxies, and methods whose answers are framed in their own way.
-        if target.first() != Some(&b'/') || matches!(method, b"CONNECT" | b"HEAD") {
+        // The forms of a target that are for proxies, and methods whose answers are framed in their own way or
+        // that some readers take for others in capitals.
+        let folds = method.iter().any(u8::is_ascii_lowercase);
+        if target.first() != Some(&b'/') || matches!(method, b"CONNECT" | b"HEAD") || folds {
             return Err(NotPlain);
         }
         let mut head = Self {
