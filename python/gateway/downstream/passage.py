@@ -19,6 +19,8 @@ from gateway.errors import UpstreamError
 from gateway.mcp import Exchange as Asked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.asgi import ASGIApp
     from gateway.downstream.visit import Lender, Loan, Service
     from gateway.downstream.wire import Port
@@ -36,6 +38,13 @@ _DONE, _CLOSED, _ODD, _FAULT, _LOOK = (
 
 class Client(Protocol):
     """The connection that a call came on."""
+
+    busy: bool
+    """Whether a message is being served."""
+    held: bool
+    """Whether what comes has to wait."""
+    watched: bool
+    """Whether `served` has to be called, or the other two to be taken back, that is enough."""
 
     def write(self, data: bytes) -> None: ...
     def served(self) -> None: ...
@@ -59,11 +68,14 @@ class Passage:
         "_service",
         "_wire",
         "active",
+        "send",
     )
 
     def __init__(self, wire: Client, port: Port) -> None:
         self.active = False
         """Whether a call is under way."""
+        self.send: Callable[[bytes], None]
+        """Writes to the client, as long as it has not left."""
         self._wire = wire
         self._port = port
         self._exchange: Exchange
@@ -114,15 +126,18 @@ class Passage:
             self._take(state, out)
             return
         # What `_take` and `_finish` do of an answer that is whole, with half the calls.
-        wire = self._wire
-        wire.write(out)
+        self.send(out)
         self._lender.take_back(loan)
         self._loan = self._observer = None
         self.active = False
         del self._exchange
         self._port.door.in_flight -= 1
         self._service.traffic.in_flight -= 1
-        wire.served()
+        wire = self._wire
+        if wire.watched:
+            wire.served()
+        else:
+            wire.held = wire.busy = False
 
     def ended(self) -> None:
         """The server closed its side."""

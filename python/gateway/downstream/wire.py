@@ -140,10 +140,8 @@ class Wire(asyncio.Protocol):
     __slots__ = (
         "_active",
         "_behind",
-        "_busy",
         "_closing",
         "_handed",
-        "_held",
         "_intake",
         "_passage",
         "_port",
@@ -154,8 +152,10 @@ class Wire(asyncio.Protocol):
         "_task",
         "_transport",
         "_waiter",
-        "_watched",
         "_write",
+        "busy",
+        "held",
+        "watched",
     )
 
     def __init__(self, port: Port) -> None:
@@ -169,14 +169,14 @@ class Wire(asyncio.Protocol):
         self._handed: HandedRequest | None = None
         self._behind: list[bytes] = []
         """What came while a message was served."""
-        self._busy = False
+        self.busy = False
         """Whether a message is being served."""
         self._stalled = 0.0
         """When the client stopped taking bytes; 0 while it takes them."""
         self._closing = False
-        self._held = False
+        self.held = False
         """Whether what comes has to wait: any of the three above."""
-        self._watched = False
+        self.watched = False
         """Whether something is to be done when the message is served but to wait for the next."""
         self._active = True
         """Whether anything was served since the last tick."""
@@ -189,16 +189,16 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._write = self._transport.write
+        self._write = self._passage.send = self._transport.write
         self._port.enter(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._held:
+        if self.held:
             self._keep(data)
             return
         found = self._receive(data)
         if type(found) is Exchange:
-            self._active = self._held = self._busy = True
+            self._active = self.held = self.busy = True
             self._passage.begin(found)
         elif type(found) is bytes:
             self._active = True
@@ -217,14 +217,14 @@ class Wire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._stalled = self._port.now + TICK_S
-        self._held = self._watched = True
+        self.held = self.watched = True
         self._passage.pause()
 
     def resume_writing(self) -> None:
         self._stalled = 0.0
         self._passage.resume()
         self._let_write()
-        if not self._busy:
+        if not self.busy:
             self.served()
 
     # What serves a message calls.
@@ -242,13 +242,13 @@ class Wire(asyncio.Protocol):
 
     def served(self) -> None:
         """The message was answered, and what came behind it may be looked at."""
-        self._busy = False
-        if not self._watched:
-            self._held = False
+        self.busy = False
+        if not self.watched:
+            self.held = False
         elif self._port.door.draining:
             self.close()
         elif not self._stalled and not self._closing:
-            self._held = self._watched = False
+            self.held = self.watched = False
             behind = b"".join(self._behind)
             self._behind.clear()
             self._act_on(self._receive(behind))
@@ -260,7 +260,7 @@ class Wire(asyncio.Protocol):
 
     def break_off(self) -> None:
         """An answer was begun and cannot be ended, or nobody takes it."""
-        self._closing = self._held = self._watched = True
+        self._closing = self.held = self.watched = True
         self._transport.abort()
 
     @property
@@ -273,16 +273,16 @@ class Wire(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether nothing is under way."""
-        return not self._busy and not self._intake.pending
+        return not self.busy and not self._intake.pending
 
     def retire(self) -> None:
         """Say to the client that this answer is the last."""
-        self._watched = True
+        self.watched = True
         self._passage.retire()
 
     def close(self) -> None:
         """Close once everything is written."""
-        self._closing = self._held = self._watched = True
+        self._closing = self.held = self.watched = True
         self._transport.close()
 
     def cut(self) -> None:
@@ -296,10 +296,11 @@ class Wire(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Look at deadlines."""
         if self._stalled and now > self._stalled + self._port.bounds.relay.write_stall_s:
+            self._leave()
             self.break_off()
         elif self._passage.active:
             self._passage.check(now)
-        elif not self._busy and not self._closing:
+        elif not self.busy and not self._closing:
             self._check_client(now)
 
     # Inside.
@@ -307,7 +308,7 @@ class Wire(asyncio.Protocol):
     def _keep(self, data: bytes) -> None:
         """Keep what came behind a message that is being served."""
         if not self._closing:
-            self._watched = True
+            self.watched = True
             self._behind.append(data)
             if sum(map(len, self._behind)) > WAITING_BYTES:
                 self._transport.abort()
@@ -320,8 +321,8 @@ class Wire(asyncio.Protocol):
             self._do(found[0] if isinstance(found, tuple) else found)
             if not more:
                 return
-            if self._held:
-                self._watched = True
+            if self.held:
+                self.watched = True
                 return
             found = self._receive(b"")
 
@@ -330,13 +331,13 @@ class Wire(asyncio.Protocol):
         if isinstance(found, bytes):
             self._write(found)
         elif isinstance(found, Exchange):
-            self._held = self._busy = True
+            self.held = self.busy = True
             self._passage.begin(found)
         elif isinstance(found, HandedOver):
-            self._held = self._busy = True
+            self.held = self.busy = True
             self._run(self._port.door, HandedRequest(self, self._scope(found), found.body))
         elif isinstance(found, Foreign):
-            self._closing = self._held = True
+            self._closing = self.held = True
             self._port.leave(self)
             self._port.take_over(self._transport, found.raw)
         else:
@@ -345,7 +346,7 @@ class Wire(asyncio.Protocol):
 
     def _leave(self) -> None:
         """The client is gone."""
-        self._closing = self._held = self._watched = True
+        self._closing = self.held = self.watched = True
         self._let_write()
         self._passage.leave()
         if self._handed is not None:
