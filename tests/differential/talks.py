@@ -341,3 +341,16 @@ TALKS: dict[str, list[Say]] = {
     **_cuts(),
     **_rows(),
 }
+
+_PLAIN = ("names in capitals", "blanks around values", "fields that travel", "fields that stay")
+ADMITTED = [
+    data
+    for data in (
+        *(_fields()[f"field {name}"] for name in _PLAIN),
+        *(data for data in _bodies().values() if len(data) < 5000),
+        *(bare(name) for name in (b"GET", b"DELETE", b"PUT", b"X-Y")),
+    )
+    if data != _bodies()["no length"]
+]
+"""Requests that no door refuses before it has read their bodies: one that does may end the
+connection while the body still comes, and whether it does is the network's choice."""

@@ -1,20 +1,25 @@
 """The fast path and the ASGI door are one door: the same bytes to both come to the same.
 
-Each case is said to two complete sidecars (`support.doors`).
+Each case is said to two complete sidecars (`support.doors`). `HYPOTHESIS_PROFILE=slow`
+looks longer.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from differential.said import post
-from differential.talks import TALKS, one
+from differential.replies import CALL, CUT, LISTING, NOTED, REPLIES, STATELESS, WHOLE
+from differential.said import cut, post
+from differential.talks import ADMITTED, TALKS, one
 from hostile import samples
 from support import framing
-from support.doors import HIDING, Doors, Outcome, Say, looping
+from support.doors import HIDING, OPEN, Doors, Outcome, Run, Say, looping
 from support.inputs import INPUTS, SMUGGLING
 from support.raw_server import Script, plainly
 
@@ -24,6 +29,9 @@ if TYPE_CHECKING:
     from support.doors import Talk
 
 Compare = Callable[..., Outcome]
+
+CUT_STEP = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "slow" else 4
+"""How finely the places are tried at which an answer breaks off."""
 
 
 class Pair:
@@ -53,14 +61,31 @@ class Pair:
             self._doors = None
 
 
+@pytest.fixture(scope="module", name="run")
+def fixture_run() -> Iterator[Run]:
+    with looping() as run:
+        yield run
+
+
 @pytest.fixture(scope="module")
-def compare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compare]:
+def compare(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compare]:
     policy = tmp_path_factory.mktemp("doors") / "policy.json"
     policy.write_bytes(HIDING)
-    with looping() as run:
-        pair = Pair(run, policy)
-        yield pair
-        pair.close()
+    pair = Pair(run, policy)
+    yield pair
+    pair.close()
+
+
+@pytest.fixture(scope="module", params=["hiding", "open"])
+def answered(
+    request: pytest.FixtureRequest, run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Compare]:
+    """As `compare`, once where answers are filtered and once where they are not."""
+    policy = tmp_path_factory.mktemp(request.param) / "policy.json"
+    policy.write_bytes(HIDING if request.param == "hiding" else OPEN)
+    pair = Pair(run, policy)
+    yield pair
+    pair.close()
 
 
 def in_tens(names: Sequence[str], count: int = 20) -> list[Sequence[str]]:
@@ -115,3 +140,43 @@ def test_hostile_messages_that_are_too_long(compare: Compare, name: str) -> None
 def test_hostile_inputs(compare: Compare, names: Sequence[str]) -> None:
     inputs = {**INPUTS, **SMUGGLING}
     compare(*(one(post(inputs[name])) for name in names))
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_answers(answered: Compare, name: str) -> None:
+    request, steps = REPLIES[name]
+    answered(one(request), script=lambda asked: steps)
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize("name", CUT)
+def test_answers_that_break_off(answered: Compare, name: str, end: str) -> None:
+    data = CUT[name]
+    for at in range(len(data), -1, -CUT_STEP):
+        answered(one(LISTING), script=lambda asked, at=at: [data[:at], end])
+
+
+PLACES = st.lists(st.integers(0, 3000), max_size=6)
+SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(suppress_health_check=SHARED)
+@given(said=st.lists(st.sampled_from(ADMITTED), min_size=1, max_size=4), at=PLACES)
+def test_any_requests_cut_anywhere(compare: Compare, said: list[bytes], at: list[int]) -> None:
+    compare([Say(cut(b"".join(said), *at), len(said))])
+
+
+@settings(suppress_health_check=SHARED)
+@given(
+    request=st.sampled_from([CALL, LISTING, NOTED, STATELESS]),
+    answer=st.sampled_from([data for data in WHOLE.values() if len(data) < 5000]),
+    at=PLACES,
+    length=st.none() | st.integers(0, 1000),
+    end=st.sampled_from(["", "close", "reset"]),
+)
+def test_any_answer_cut_anywhere(
+    answered: Compare, request: bytes, answer: bytes, at: list[int], length: int | None, end: str
+) -> None:
+    pieces = cut(answer[:length], *at)
+    steps = [*pieces, end or ("close" if length is not None else "")]
+    answered(one(request), script=lambda asked: steps)

@@ -21,11 +21,11 @@ class Answer:
     closes: bool
     """Whether it says that it is the connection's last."""
 
-    def times(self, pattern: re.Pattern[bytes]) -> list[int]:
+    def times(self, pattern: re.Pattern[bytes]) -> list[float]:
         """Numbers that depend on the clock."""
         values = [value for name, value in self.fields if name.startswith(b"rate")]
-        waits = [int(v) for name, v in self.fields if name == b"retry-after" and v != b"1"]
-        found = [int(one) for text in (*values, self.body) for one in pattern.findall(text)]
+        waits = [float(v) for name, v in self.fields if name == b"retry-after" and v != b"1"]
+        found = [float(one) for text in (*values, self.body) for one in pattern.findall(text)]
         return waits + found
 
     def without_times(self, pattern: re.Pattern[bytes]) -> Answer:
