@@ -19,7 +19,7 @@ from gateway.downstream.wire import Port
 from gateway.enforcement import EnforcementPoint, Traffic
 from gateway.errors import Problem, SettingsError
 from gateway.identity import ANONYMOUS, AnonymousIdentity, Callers
-from gateway.policies import PolicySource, PolicyStatus
+from gateway.policies import PolicySource, PolicyStatus, watch
 from gateway.sessions import Sessions
 from gateway.upstream.http import HttpUpstream
 
@@ -118,7 +118,7 @@ class Gateway:
                 paths |= {PREFIX: service, PREFIX + b"/": service}
         self._paths = paths
         self._door = HttpDoor(settings, paths, AnonymousIdentity(ANONYMOUS))
-        self._watches: list[asyncio.Task[None]] = []
+        self._watch: asyncio.Task[None] | None = None
         self._not_ready = ["starting"]
 
     @property
@@ -163,13 +163,15 @@ class Gateway:
         return self._routes
 
     async def start(self) -> None:
-        """Begin to serve and to watch the policies."""
+        """Begin to serve."""
         for upstream in self._upstreams:
             await upstream.start()
-        self._watches = [
-            asyncio.create_task(route.source.watch(route.engine.install)) for route in self._routes
-        ]
         self._not_ready = []
+
+    def watch_policies(self) -> None:
+        """Begin to watch the policy files: once the ports are open, since nobody waits for it."""
+        installs = {route.source: route.engine.install for route in self._routes}
+        self._watch = asyncio.create_task(watch(installs))
 
     def drain(self) -> None:
         """Finish what runs, and refuse what comes from now on."""
@@ -184,7 +186,7 @@ class Gateway:
             route.reload()
 
     async def aclose(self, grace_s: float | None = None) -> None:
-        """End everything that `start` began.
+        """End everything that `start` and `watch_policies` began.
 
         Args:
             grace_s: seconds that what still runs upstream gets; as the settings say if None, 0 once
@@ -192,9 +194,9 @@ class Gateway:
         """
         grace_s = self._settings.grace_s if grace_s is None else grace_s
         self._not_ready = ["stopped"]
-        for watch in self._watches:
-            watch.cancel()
-        await asyncio.gather(*self._watches, return_exceptions=True)
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         closing = (upstream.aclose(grace_s) for upstream in self._upstreams)
         await asyncio.gather(*closing)
 
@@ -243,6 +245,7 @@ async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
     await send({"type": "lifespan.startup.complete"})
+    gateway.watch_policies()
     await receive()
     gateway.drain()
     await gateway.aclose()

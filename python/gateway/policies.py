@@ -2,6 +2,8 @@
 
 INVARIANT: once a policy was loaded there is always one in force. A file that is replaced by
 something unreadable or invalid leaves the last good policy where it is, and says so in the status.
+A watched file is read only while it stays the same: half of one that is being written could be a
+policy too, and a laxer one.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +21,10 @@ from gateway._core import Diagnostic, PolicyError, PolicySet
 
 MAX_POLICY_BYTES = 1 << 20
 """What the compiler accepts; nothing beyond one byte more is ever read."""
-COARSEST_STAMP_S = 3.0
-"""No file system's time stamps are further apart."""
+STEP_MS = 200
+"""How often the watching thread wakes up, and how long a file must stay the same to be read."""
+SLOW_MS = 5_000
+"""How long a change may go unseen where the file system tells nobody of it."""
 
 _log = logging.getLogger("interlock.policies")
 
@@ -53,6 +57,7 @@ class PolicySource:
         self._clock = clock
         self._policies: PolicySet | None = None
         self._seen = ""
+        self._stamp_seen: tuple[int, ...] = ()
         self._loaded_at = 0.0
         self._last_error: str | None = None
         self._reloads: dict[str, int] = {"success": 0, "failure": 0, "unchanged": 0}
@@ -99,36 +104,32 @@ class PolicySource:
         """
         return self._apply(self._try_read())
 
-    async def watch(
-        self, changed: Callable[[PolicySet], object], *, period_s: float = 0.25
-    ) -> None:
-        """Call `changed` with each new policy that the file comes to hold, until cancelled.
+    def look(self, changed: Callable[[PolicySet], object]) -> bool:
+        """Read the file if it is as it was at the last look, and call `changed` with a new policy.
 
-        The path is looked up anew every `period_s`, so that a rename over the file and the swap of
-        a symbolic link (Kubernetes' `..data`) are seen like a write in place, on any file system.
-        What changed is read once it has stayed the same for a period: half of a file that is being
-        written could be a policy too, and a laxer one.
+        Returns:
+            Whether it was as at the last look: if not, look again once it has had time to settle.
         """
-        last = read = None
-        while True:
-            await asyncio.sleep(period_s)
-            stamp = self._stamp()
-            if stamp == last != read:
-                if (policies := self._look()) is not None:
-                    changed(policies)
-                # A file that was just written may be written again under the same time stamp.
-                read = stamp if self._clock() - stamp[-1] > COARSEST_STAMP_S else None
-            last = stamp
+        stamp = self._stamp()
+        settled = stamp == self._stamp_seen
+        self._stamp_seen = stamp
+        if settled and (policies := self._look()) is not None:
+            changed(policies)
+        return settled
 
-    def _stamp(self) -> tuple[float, ...]:
-        """What tells one state of the file from another without reading it; the newest time in it
-        comes last."""
+    def folders(self) -> set[Path]:
+        """Where something happens when the file changes: not in the file itself, so that a rename
+        over it and the swap of a symbolic link (Kubernetes' `..data`) are seen like a write."""
+        folders = (self.path.parent, self.path.resolve().parent)
+        return {folder for folder in folders if folder.is_dir()}
+
+    def _stamp(self) -> tuple[int, ...]:
+        """What tells one state of the file from another without reading it."""
         try:
             found = self.path.stat()
         except OSError as error:
-            return (float(error.errno or 0), -math.inf)
-        newest = max(found.st_mtime, found.st_ctime)
-        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, newest)
+            return (error.errno or 0,)
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def _look(self) -> PolicySet | None:
         """Reload if the file is not as it was at the last look, good or bad."""
@@ -178,6 +179,62 @@ class PolicySource:
     def _one_line(self, problem: Diagnostic) -> str:
         place = f"{self.path}:{problem.line}:{problem.column}"
         return f"{place}: {problem.severity}[{problem.code}]: {problem.message}"
+
+
+async def watch(
+    installs: Mapping[PolicySource, Callable[[PolicySet], object]],
+    *,
+    step_ms: int = STEP_MS,
+    slow_ms: int = SLOW_MS,
+) -> None:
+    """Install each new policy that a file comes to hold, until cancelled.
+
+    Args:
+        installs: what a new policy of each source is given to.
+        step_ms: see `STEP_MS`.
+        slow_ms: see `SLOW_MS`.
+    """
+    while True:
+        folders = _folders(installs)
+        async with aclosing(_stirs(folders, step_ms, slow_ms)) as stirs:
+            async for _ in stirs:
+                while True:
+                    # A file that does not settle keeps no other from being read.
+                    looks = [source.look(install) for source, install in installs.items()]
+                    if all(looks):
+                        break
+                    await asyncio.sleep(step_ms / 1000)
+                if _folders(installs) != folders:
+                    break
+
+
+async def _stirs(folders: set[Path], step_ms: int, slow_ms: int) -> AsyncGenerator[None]:
+    """Yield whenever something has happened in a folder, and after `slow_ms` of nothing."""
+    # Takes longer to load than the sidecar takes to open its ports: only here, behind them.
+    from watchfiles import awatch
+
+    notifications = awatch(
+        *folders,
+        watch_filter=None,
+        debounce=2 * step_ms,
+        step=step_ms,
+        rust_timeout=slow_ms,
+        yield_on_timeout=True,
+        recursive=False,
+    )
+    try:
+        async with aclosing(notifications):
+            async for _ in notifications:
+                yield
+    except (OSError, RuntimeError) as error:  # no more watches or threads to be had
+        _log.warning("policies are looked at every %s ms: %s", slow_ms, error)
+    while True:
+        await asyncio.sleep(slow_ms / 1000)
+        yield
+
+
+def _folders(sources: Iterable[PolicySource]) -> set[Path]:
+    return {folder for source in sources for folder in source.folders()}
 
 
 def _mark(found: bytes | OSError) -> str:

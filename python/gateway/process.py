@@ -22,7 +22,7 @@ from gateway.enforcement import EnforcementPoint
 from gateway.errors import StartError, table_problem
 from gateway.operate.admin import Ask, create_admin
 from gateway.operate.report import tell
-from gateway.policies import PolicySource
+from gateway.policies import PolicySource, watch
 from gateway.server import Listener, bind
 from gateway.settings import Address, Settings
 
@@ -82,6 +82,7 @@ async def _run(settings: Settings) -> int:
     await listener.start()
     operators = await serve_admin(partial(tell, gateway.admin_view), admin, settings)
     announce(settings)
+    gateway.watch_policies()
     await signals.stop.wait()
     gateway.drain()
     await listener.drain(settings.grace_s, hurry=signals.hurry)
@@ -109,7 +110,7 @@ async def _run_wrapped(settings: Settings) -> int:
 
     source = PolicySource(settings.servers[0].policy)
     engine = Engine(source.load(), share_table(settings), shadow=settings.shadow)
-    watching = asyncio.create_task(source.watch(engine.install))
+    watching = asyncio.create_task(watch({source: engine.install}))
     try:
         return await wrap(settings, EnforcementPoint(engine))
     finally:

@@ -57,6 +57,7 @@ async def _work(order: Order, channel: socket.socket) -> None:
     await gateway.start()
     signals = Signals(gateway.reload_policies)
     await listener.start()
+    gateway.watch_policies()
     reader, writer = await asyncio.open_connection(sock=channel)
 
     async def report() -> None:

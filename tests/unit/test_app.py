@@ -18,7 +18,10 @@ from support.door import Client, call, run
 from support.http_server import Wire, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.asgi import ASGIApp, Message
+    from gateway.policies import PolicySource
 
 ALLOW = {"version": "1", "default": "allow"}
 DENY = {"version": "1", "default": "deny"}
@@ -122,6 +125,32 @@ def test_an_application_for_any_server(policy: Path) -> None:
             assert (await lifespan.tell("shutdown"))["type"] == "lifespan.shutdown.complete"
             await lifespan.task
             assert (await Client(app).post(call("t"))).json["result"]["isError"] is True
+
+    run(main())
+
+
+def test_policies_are_watched_from_start_to_end(
+    policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: asyncio.Queue[str] = asyncio.Queue()
+
+    async def watch(installs: Mapping[PolicySource, object]) -> None:
+        watched.put_nowait(" ".join(source.path.name for source in installs))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            watched.put_nowait("end")
+
+    async def main() -> None:
+        monkeypatch.setattr("gateway.app.watch", watch)
+        lifespan = Lifespan(create_app(settings(policy, "one", "two")))
+        await lifespan.tell("startup")
+        async with asyncio.timeout(10):
+            assert await watched.get() == f"{policy.name} {policy.name}"
+            assert watched.empty()
+            await lifespan.tell("shutdown")
+            assert await watched.get() == "end"
+        await lifespan.task
 
     run(main())
 

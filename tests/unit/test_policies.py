@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import watchfiles
 
 from gateway._core import PolicyError, PolicySet
-from gateway.policies import PolicySource
+from gateway.policies import PolicySource, watch
 
 ALLOW = json.dumps({"version": "1", "default": "allow"}).encode()
 DENY = json.dumps({"version": "1", "default": "deny"}).encode()
@@ -75,15 +78,21 @@ def test_a_bad_file_leaves_the_last_good_policy(path: Path, content: bytes | Non
     assert source.status().last_error is None
 
 
-def watched(source: PolicySource, change: object) -> PolicySet:
+def watched(
+    source: PolicySource,
+    change: Callable[[], object],
+    *others: PolicySource,
+    slow_ms: int = 60_000,
+) -> PolicySet:
     """Start watching, make the change, and give what the watcher found, within a bound."""
 
     async def run() -> PolicySet:
         found: asyncio.Future[PolicySet] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(source.watch(found.set_result, period_s=0.001))
+        installs = dict.fromkeys((*others, source), found.set_result)
+        watching = watch(installs, step_ms=1, slow_ms=slow_ms)
+        task = asyncio.create_task(watching)
         await asyncio.sleep(0)  # the watcher is set up once the task has run to its first wait
         try:
-            assert callable(change)
             change()
             return await asyncio.wait_for(found, 10)
         finally:
@@ -142,37 +151,105 @@ def test_watch_passes_over_what_changes_nothing(path: Path) -> None:
     assert source.status().reloads["success"] == 1
 
 
-class Over(Exception):
-    """A watch has nothing more to see."""
+def test_watch_looks_now_and_then_without_a_notification(tmp_path: Path) -> None:
+    for name, content in (("one", ALLOW), ("two", DENY)):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "inner" / "policy.json").write_bytes(content)
+    (tmp_path / "link").symlink_to("one")
+    source = PolicySource(tmp_path / "link" / "inner" / "policy.json")
+    before = source.load().digest
+
+    def swap() -> None:  # two folders above the file, where nobody watches
+        (tmp_path / "fresh").symlink_to("two")
+        (tmp_path / "fresh").replace(tmp_path / "link")
+
+    assert watched(source, swap, slow_ms=10).digest != before
+
+
+@pytest.mark.parametrize("error", [OSError("no more watches"), RuntimeError("no more threads")])
+def test_watch_looks_where_nothing_notifies(
+    path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def awatch(*_: object, **__: object) -> AsyncIterator[object]:
+        yield set()
+        raise error
+
+    monkeypatch.setattr(watchfiles, "awatch", awatch)
+    source = PolicySource(path)
+    source.load()
+    assert watched(source, lambda: path.write_bytes(DENY), slow_ms=1) is source.policies
+    assert str(error) in caplog.text
+
+
+def test_a_file_that_never_settles_keeps_no_other_waiting(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restless, source = PolicySource(path.with_name("other.json")), PolicySource(path)
+    source.load()
+    stamps = itertools.count()
+    monkeypatch.setattr(restless, "_stamp", lambda: (next(stamps),))
+    path.write_bytes(DENY)
+    assert watched(source, lambda: None, restless, slow_ms=1) is source.policies
+
+
+def test_one_watch_sees_to_several_files(tmp_path: Path) -> None:
+    sources = [PolicySource(tmp_path / name / "policy.json") for name in "ab"]
+    for source in sources:
+        source.path.parent.mkdir()
+        source.path.write_bytes(ALLOW)
+        source.load()
+
+    async def run() -> None:
+        found: asyncio.Queue[tuple[int, PolicySet]] = asyncio.Queue()
+        installs = {
+            source: lambda policies, index=index: found.put_nowait((index, policies))
+            for index, source in enumerate(sources)
+        }
+        async with asyncio.timeout(10):
+            task = asyncio.create_task(watch(installs, step_ms=1, slow_ms=60_000))
+            await asyncio.sleep(0)
+            for index, source in enumerate(sources):
+                source.path.write_bytes(DENY)
+                assert await found.get() == (index, source.policies)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(
-    ("stamps", "now", "reads"),
+    ("stamps", "reads"),
     [
-        ("a", 100.0, 0),  # it may still be being written
-        ("aa", 100.0, 1),
-        ("aaaa", 100.0, 1),
-        ("aaabcb", 100.0, 1),
-        ("aaabbb", 100.0, 2),
-        ("aaaa", 10.0, 3),  # so new that another write would not show in its time
+        ("a", 0),  # it may still be being written
+        ("abc", 0),
+        ("abb", 1),
+        ("aabcb", 1),
+        ("aabbb", 3),
     ],
 )
-def test_what_stays_the_same_is_read_once(
-    path: Path, stamps: str, now: float, reads: int, monkeypatch: pytest.MonkeyPatch
+def test_only_what_stays_the_same_is_read(
+    path: Path, stamps: str, reads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = PolicySource(path, clock=lambda: now)
+    source = PolicySource(path)
     found, looks = iter(stamps), []
-
-    def stamp() -> tuple[float, ...]:
-        for name in found:
-            return (float(ord(name)), 9.0)
-        raise Over
-
-    monkeypatch.setattr(source, "_stamp", stamp)
+    monkeypatch.setattr(source, "_stamp", lambda: (ord(next(found)),))
     monkeypatch.setattr(source, "_look", lambda: looks.append(1))
-    with pytest.raises(Over):
-        asyncio.run(source.watch(lambda _: None, period_s=0))
-    assert len(looks) == reads
+    settled = [source.look(lambda _: None) for _ in stamps]
+    assert settled.count(True) == len(looks) == reads
+
+
+def test_every_write_has_a_stamp_of_its_own(path: Path) -> None:
+    source = PolicySource(path)
+    stamps = {source._stamp()}
+    path.write_bytes(ALLOW[:-1])
+    stamps.add(source._stamp())
+    fresh = path.with_name("policy.json.tmp")
+    fresh.write_bytes(ALLOW)
+    fresh.replace(path)
+    stamps.add(source._stamp())
+    path.unlink()
+    stamps.add(source._stamp())
+    assert len(stamps) == 4
 
 
 def test_one_bad_content_is_one_failure(path: Path) -> None:
