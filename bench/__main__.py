@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ def main() -> int:
     parser.add_argument(
         "--only", action="append", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}"
     )
+    parser.add_argument("--rounds", type=int, help="rounds of a scenario (7)")
+    parser.add_argument("--seconds", type=int, help="seconds of a round (4)")
     parser.add_argument("--proxy-cpu", type=int, default=0, help="core of the proxy (%(default)s)")
     parser.add_argument(
         "--load-cpu", type=int, default=1, help="core of load and server (%(default)s)"
@@ -72,7 +74,10 @@ def main() -> int:
     options = parser.parse_args()
     allow_many_files()
     cores = path.Cores(options.proxy_cpu, options.load_cpu)
-    pace = BRIEF if options.quick else FULL
+    given = {name: getattr(options, name) for name in ("rounds", "seconds")}
+    pace = replace(
+        BRIEF if options.quick else FULL, **{k: v for k, v in given.items() if v is not None}
+    )
     about = machine.describe()
     file = QUICK if options.quick else RESULTS / name(about)
     result = {**(read(file) if not options.quick else {}), **about}
