@@ -19,7 +19,7 @@ mod request;
 mod response;
 mod serve;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use std::sync::Arc;

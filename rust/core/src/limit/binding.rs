@@ -107,7 +107,7 @@ impl LimitTable {
                     slot.ring[place].store(value, Ordering::Relaxed);
                 }
             };
-            match self.insert(key, Content::Binding, 0, now, write) {
+            match self.insert(key, Content::Binding, 0, now, &[], write) {
                 Ok(()) => {}
                 Err(NoSlot::Full) => return Err(BindError::TableFull),
                 Err(NoSlot::Busy) => return Err(BindError::Contended),

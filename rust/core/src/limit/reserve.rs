@@ -198,17 +198,27 @@ impl LimitTable {
     }
 
     /// Gives a slot to every key that has none and needs one.
+    ///
+    /// A slot that is new counts nothing yet, so without a word against it, one key of a call would get another's.
+    /// A limit that is only tried out gives its slot up for one that is enforced.
     #[cold]
     fn insert_missing(&self, plans: &mut [Plan<'_>], now: Nanos) -> Result<(), NoSlot> {
-        for plan in plans
-            .iter_mut()
-            .filter(|plan| plan.found.is_none() && !plan.skipped)
-        {
-            let content = Content::Count(plan.charge.counting.algorithm);
-            match self.insert(plan.key, content, plan.charge.label, now, |_| {}) {
-                Ok(()) => {}
-                Err(_) if !plan.enforced => plan.skipped = true,
-                Err(none) => return Err(none),
+        for enforced in [true, false] {
+            let kept: SmallVec<[Locator; 4]> = plans
+                .iter()
+                .filter(|plan| !plan.skipped && (plan.enforced || !enforced))
+                .map(|plan| plan.key)
+                .collect();
+            for plan in plans
+                .iter_mut()
+                .filter(|plan| plan.enforced == enforced && plan.found.is_none() && !plan.skipped)
+            {
+                let content = Content::Count(plan.charge.counting.algorithm);
+                match self.insert(plan.key, content, plan.charge.label, now, &kept, |_| {}) {
+                    Ok(()) => {}
+                    Err(_) if !enforced => plan.skipped = true,
+                    Err(none) => return Err(none),
+                }
             }
         }
         Ok(())

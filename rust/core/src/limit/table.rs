@@ -292,13 +292,15 @@ impl LimitTable {
         })
     }
 
-    /// Gives a key a slot, unless it has one. The caller holds no pin. `first` writes its first words.
+    /// Gives a key a slot, unless it has one, and takes none of those of `kept` for it. The caller holds no pin.
+    /// `first` writes its first words.
     pub(super) fn insert(
         &self,
         key: Locator,
         content: Content,
         label: u32,
         now: Nanos,
+        kept: &[Locator],
         first: impl FnOnce(&Slot),
     ) -> Result<(), NoSlot> {
         let _lock = self.insert_lock().ok_or(NoSlot::Busy)?;
@@ -331,6 +333,7 @@ impl LimitTable {
         let free = free.or_else(|| {
             self.places(key)
                 .map(|(_, slot)| slot)
+                .filter(|slot| !kept.iter().any(|key| slot.holds_key(*key)))
                 .find(|slot| self.evict(slot, floor))
         });
         let Some(slot) = free else {

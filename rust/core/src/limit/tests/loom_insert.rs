@@ -19,7 +19,7 @@ fn two_claims_of_a_key_get_one_slot() {
             let content = Content::Count(charge.counting.algorithm());
             thread::spawn(move || {
                 table
-                    .insert(Locator::of(charge.key), content, 0, EPOCH, |_| {})
+                    .insert(Locator::of(charge.key), content, 0, EPOCH, &[], |_| {})
                     .is_ok()
             })
         });
@@ -42,7 +42,7 @@ fn a_slot_that_is_found_is_whole() {
         slot.key_hi.store(99, Ordering::Relaxed);
         let inserter = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.insert(key, content, 0, EPOCH, |_| {}).unwrap())
+            thread::spawn(move || table.insert(key, content, 0, EPOCH, &[], |_| {}).unwrap())
         };
         let reader = {
             let table = Arc::clone(&table);
