@@ -53,7 +53,6 @@ class HandedRequest:
         self._scope = scope
         self._body = body
         self._left = asyncio.Event()
-        self._head: tuple[int, Headers] | None = None
         self._chunked = False
         self._bodiless = scope["method"] == "HEAD"
         self._asks_to_close = _closes(scope["headers"])
@@ -80,20 +79,18 @@ class HandedRequest:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._head = (message["status"], message["headers"])
+            # At once: who asked for a stream waits for its head, and an answer that breaks off
+            # before its first byte has one all the same.
+            self._line.write(self._head(message["status"], message["headers"]))
             return
         more: bool = message.get("more_body", False)
-        out = self._begin() + self._framed(message.get("body", b""), more)
+        out = self._framed(message.get("body", b""), more)
         if out:
             self._line.write(out)
         self.whole = not more
         await self._line.writable()
 
-    def _begin(self) -> bytes:
-        """The head, once."""
-        if self._head is None:
-            return b""
-        (status, headers), self._head = self._head, None
+    def _head(self, status: int, headers: Headers) -> bytes:
         self._bodiless = self._bodiless or status in _BODILESS
         self._chunked = not self._bodiless and not any(
             name == b"content-length" for name, _ in headers

@@ -377,7 +377,9 @@ class HttpDoor:
 
     def unavailable(self, kind: str) -> str | None:
         """Why a message of this kind, itself counted, cannot be passed on now."""
-        # What only helps running calls to end (replies, cancellations) is never too much.
+        if self.in_flight > 2 * self.max_in_flight:
+            return "overloaded"
+        # What only helps running calls to end (replies, cancellations) is not too much before that.
         if kind not in ("request", "batch"):
             return None
         if self.draining:

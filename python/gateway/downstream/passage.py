@@ -15,6 +15,7 @@ from gateway.denial import FAULT_CODES, WORDINGS
 from gateway.downstream.answers import check_document
 from gateway.downstream.http import Decided
 from gateway.downstream.observer import Observer
+from gateway.enforcement import PASSING
 from gateway.errors import UpstreamError
 from gateway.mcp import Exchange as Asked
 
@@ -34,6 +35,8 @@ _DONE, _CLOSED, _ODD, _FAULT, _LOOK = (
     Exchange.FAULT,
     Exchange.LOOK,
 )
+
+_HEAD = b"HTTP/"
 
 
 class Client(Protocol):
@@ -120,7 +123,11 @@ class Passage:
 
     def answered(self, data: bytes) -> None:
         """A piece of the answer came."""
-        state, out = self._exchange.feed(data)
+        try:
+            state, out = self._exchange.feed(data)
+        except BaseException as defect:
+            self._give_up(defect)
+            return
         loan = self._loan
         if state != _DONE or out is None or loan is None or self._left:
             self._take(state, out)
@@ -141,7 +148,12 @@ class Passage:
 
     def ended(self) -> None:
         """The server closed its side."""
-        self._take(*self._exchange.end())
+        try:
+            state, out = self._exchange.end()
+        except BaseException as defect:
+            self._give_up(defect)
+            return
+        self._take(state, out)
 
     # What the client's connection calls.
 
@@ -152,10 +164,12 @@ class Passage:
             self._loan.pause()
 
     def resume(self) -> None:
-        """It takes again."""
+        """It takes again, and the server's silence counts from here."""
         self._paused = False
         if self._loan is not None:
             self._loan.resume()
+            if not self._left:
+                self._due = max(self._due, self._port.now + self._lender.idle_timeout_s)
 
     def leave(self) -> None:
         """The client is gone. To leave is to cancel where the message was stateless, and is not
@@ -207,6 +221,12 @@ class Passage:
             if not error.sent:
                 self._exchange.give_back()
             self._fail(error)
+        except PASSING:
+            raise
+        except BaseException as defect:
+            self._opening = None
+            self._exchange.give_back()
+            self._give_up(defect)
         else:
             self._opening = None
             self._loan = loan
@@ -221,6 +241,10 @@ class Passage:
                 self._look()
             except UpstreamError as error:
                 self._fail(error, begun=False)
+                return
+            except BaseException as defect:
+                # The head is in the bytes that were not to leave yet, or has left before.
+                self._give_up(defect, begun=out is None or not out.startswith(_HEAD))
                 return
         if out is not None and not self._left:
             self._wire.write(out)
@@ -263,9 +287,6 @@ class Passage:
         """Let the ASGI door's relay read the answer from its beginning."""
         loan, exchange = self._loan, self._exchange
         assert loan is not None
-        if self._left:
-            self._finish(reusable=False)
-            return
         serve = self._lender.reread(loan, exchange.raw)
         decided = Decided(exchange.decision, exchange.caller, self._service)
         app = self._port.door.resuming(
@@ -286,6 +307,26 @@ class Passage:
         begun = self._exchange.started if begun is None else begun
         self._break(FAULT_CODES[error.reason], begun=begun)
         self._finish(reusable=False)
+
+    def _give_up(self, defect: BaseException, *, begun: bool | None = None) -> None:
+        """End a call over a failure of our own; a panic of the core is no `Exception`.
+
+        Args:
+            begun: as for `_fail`; an answer that was begun is not ended, since nothing is known of
+                where it stands.
+
+        Raises:
+            BaseException: the one that was given, if it ends work on purpose.
+        """
+        _log.error("a request failed", exc_info=defect)
+        begun = self._exchange.started if begun is None else begun
+        if not begun:
+            self._break("internal-error", begun=False)
+        elif not self._left:
+            self._wire.break_off()
+        self._finish(reusable=False)
+        if isinstance(defect, PASSING):
+            raise defect
 
     def _break(self, code: str, *, begun: bool) -> None:
         """Answer with a fault, as far as an answer is still possible."""

@@ -33,6 +33,8 @@ KEEP_ALIVE_S = 90.0
 """Well over the 5 s after which client pools drop an idle connection."""
 WAITING_BYTES = 64 * 1024
 """What a client may send behind a request that is being served; one that sends more is gone."""
+FLUSH_S = 30.0
+"""How long a client may take for the last bytes of a connection that is closed."""
 
 
 class Port:
@@ -140,6 +142,7 @@ class Wire(asyncio.Protocol):
     __slots__ = (
         "_active",
         "_behind",
+        "_behind_bytes",
         "_closing",
         "_handed",
         "_intake",
@@ -169,6 +172,7 @@ class Wire(asyncio.Protocol):
         self._handed: HandedRequest | None = None
         self._behind: list[bytes] = []
         """What came while a message was served."""
+        self._behind_bytes = 0
         self.busy = False
         """Whether a message is being served."""
         self._stalled = 0.0
@@ -251,12 +255,17 @@ class Wire(asyncio.Protocol):
             self.held = self.watched = False
             behind = b"".join(self._behind)
             self._behind.clear()
+            self._behind_bytes = 0
             self._act_on(self._receive(behind))
 
     def go_on(self, app: ASGIApp) -> None:
-        """Let an application answer the message that was forwarded."""
+        """Let an application answer the message that was forwarded, or, if the client has left,
+        see the server's work to its end."""
         scope: Scope = {"type": "http", "method": "POST", "headers": []}
-        self._run(app, HandedRequest(self, scope, None))
+        handed = HandedRequest(self, scope, None)
+        self._run(app, handed)
+        if self._closing:
+            handed.leave()
 
     def break_off(self) -> None:
         """An answer was begun and cannot be ended, or nobody takes it."""
@@ -283,6 +292,7 @@ class Wire(asyncio.Protocol):
     def close(self) -> None:
         """Close once everything is written."""
         self._closing = self.held = self.watched = True
+        self._since = self._port.now + TICK_S
         self._transport.close()
 
     def cut(self) -> None:
@@ -300,7 +310,10 @@ class Wire(asyncio.Protocol):
             self.break_off()
         elif self._passage.active:
             self._passage.check(now)
-        elif not self.busy and not self._closing:
+        elif self._closing and not self.busy:
+            if now > self._since + FLUSH_S:
+                self._transport.abort()
+        elif not self.busy:
             self._check_client(now)
 
     # Inside.
@@ -310,7 +323,8 @@ class Wire(asyncio.Protocol):
         if not self._closing:
             self.watched = True
             self._behind.append(data)
-            if sum(map(len, self._behind)) > WAITING_BYTES:
+            self._behind_bytes += len(data)
+            if self._behind_bytes > WAITING_BYTES:
                 self._transport.abort()
 
     def _act_on(self, found: Found | tuple[Found] | None) -> None:

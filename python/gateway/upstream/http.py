@@ -133,6 +133,9 @@ class HttpUpstream:
             UpstreamError: nothing was sent.
         """
         connection = await self._pool.acquire()
+        if connection.ended:  # while it waited to be taken up, so that nobody would hear of it
+            self._pool.discard(connection)
+            raise UpstreamError("reset", "the connection was closed", sent=False)
         connection.borrower = borrower
         return connection
 
