@@ -58,7 +58,10 @@ impl<'p> Evaluation<'p, '_> {
     pub fn tool(&mut self, name: &str, root: Option<Value<'_>>) -> Result<Entries<'p>, Refusal> {
         let policy = self.policy;
         let document = policy.mode();
-        if !plain_name(name) && !policy.names_literally(name) {
+        let mut ids = SmallVec::new();
+        // A name that an entry spells out is what its author meant, however it looks.
+        let literal = policy.tool_entries(name, &mut ids);
+        if !literal && !plain_name(name) && !policy.names_literally(name) {
             self.refuse(document, Code::ToolNameInvalid, "/tools", || {
                 "the tool name has characters outside `A-Za-z0-9_.-` or more than 128 of them, and \
                  no rule names it literally"
@@ -70,14 +73,12 @@ impl<'p> Evaluation<'p, '_> {
                 format!("there is no tool `{}`", shown(name))
             })?;
         }
-        let mut ids = SmallVec::new();
-        policy.tool_entries(name, &mut ids);
         if ids.is_empty() && policy.default_effect() == Effect::Deny {
             self.refuse(document, Code::DefaultDeny, "/default", || {
                 format!("no rule allows the tool `{}`", shown(name))
             })?;
         }
-        if policy.folded_conflict(name) {
+        if !literal && policy.folded_conflict(name) {
             self.refuse(document, Code::ToolNameInvalid, "/tools", || {
                 format!(
                     "`{}` differs only by upper and lower case from a tool that a rule names",
@@ -89,9 +90,7 @@ impl<'p> Evaluation<'p, '_> {
         if let Some(id) = policy.all_tools() {
             entries.push(policy.entry(id));
         }
-        for id in ids {
-            entries.push(policy.entry(id));
-        }
+        entries.extend(ids.iter().map(|id| policy.entry(*id)));
         self.entries(
             &entries,
             What {
@@ -326,6 +325,10 @@ fn plain_name(name: &str) -> bool {
 /// A name as it may be repeated to the agent: no control characters, not without end.
 pub(crate) fn shown(name: &str) -> String {
     const MOST: usize = 128;
+    // Nearly all names there are.
+    if name.len() <= MOST && name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return name.to_owned();
+    }
     let mut text: String = name
         .chars()
         .take(MOST)

@@ -127,13 +127,10 @@ impl Pass<'_, '_> {
     /// Reads a scalar or an empty container, or opens a container that is not empty.
     #[inline(always)]
     fn value(&mut self) -> Result<Met, Fault> {
-        let byte = self.next();
-        // A string is what most values are.
-        if byte == b'"' {
-            self.string::<false>()?;
-            return Ok(Met::Whole);
-        }
-        match byte {
+        match self.next() {
+            b'"' => {
+                self.string::<false>()?;
+            }
             b'{' => return self.open(Container::Object, b'}'),
             b'[' => return self.open(Container::Array, b']'),
             b'-' | b'0'..=b'9' => self.number()?,

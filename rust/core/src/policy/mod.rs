@@ -259,9 +259,10 @@ impl PolicySet {
         !self.hide_pointers.is_empty()
     }
 
-    /// Adds to `out` the entries of `tools` that name `tool`, in the order of the document, each once.
-    pub fn tool_entries(&self, tool: &str, out: &mut SmallVec<[EntryId; 8]>) {
-        Self::find_entries(&self.tools, tool, out);
+    /// Adds to `out` the entries of `tools` that name `tool`, in the order of the document, each once. Tells
+    /// whether one of them is for this very name.
+    pub fn tool_entries(&self, tool: &str, out: &mut SmallVec<[EntryId; 8]>) -> bool {
+        Self::find_entries(&self.tools, tool, out)
     }
 
     /// Adds to `out` the entries of `methods` that name `method`, in the order of the document, each once.
@@ -269,10 +270,11 @@ impl PolicySet {
         Self::find_entries(&self.methods, method, out);
     }
 
-    fn find_entries(names: &Names, name: &str, out: &mut SmallVec<[EntryId; 8]>) {
-        for id in names.find(name, &mut SmallVec::new()) {
-            out.push(EntryId(*id));
-        }
+    fn find_entries(names: &Names, name: &str, out: &mut SmallVec<[EntryId; 8]>) -> bool {
+        let mut room = SmallVec::new();
+        let (ids, literal) = names.find_or_match(name, &mut room);
+        out.extend(ids.iter().copied().map(EntryId));
+        literal
     }
 
     /// The entry that goes for every tool call, `default` notwithstanding.

@@ -47,12 +47,21 @@ impl Names {
 
     /// The ids of `name`; `room` is for those that have to be searched for.
     pub(super) fn find<'n>(&'n self, name: &str, room: &'n mut Found) -> &'n [u32] {
+        self.find_or_match(name, room).0
+    }
+
+    /// [`Names::find`], and whether `name` is there itself, not only matched by a pattern.
+    pub(super) fn find_or_match<'n>(
+        &'n self,
+        name: &str,
+        room: &'n mut Found,
+    ) -> (&'n [u32], bool) {
         match self.exact.get(name) {
-            Some(ids) => ids,
-            None if self.patterns.is_empty() => &[],
+            Some(ids) => (ids, true),
+            None if self.patterns.is_empty() => (&[], false),
             None => {
                 self.patterns.matches_into(name, room);
-                room
+                (room, false)
             }
         }
     }
