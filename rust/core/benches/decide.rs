@@ -1,4 +1,5 @@
-//! What one decision costs, by the size of the policy: it should not depend on it.
+//! What one decision costs, by the size of the policy and by the quotas that others have in the table: it should
+//! depend on neither.
 
 #![expect(
     missing_docs,
@@ -16,11 +17,15 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use gateway_core::caller::Caller;
 use gateway_core::engine::{Engine, Options};
-use gateway_core::limit::LimitTable;
+use gateway_core::limit::{Algorithm, Charge, Counting, LimitTable, Verdict, Window};
 use gateway_core::policy::PolicySet;
 use gateway_core::time::Nanos;
+use smallvec::SmallVec;
 
 const NOW: Nanos = Nanos(1_772_445_605 * Nanos::SECOND);
+
+/// Slots of a table in which little else is counted.
+const SLOTS: usize = 1 << 15;
 
 /// A tools/call of 330 bytes for the last of the policy's tools.
 fn body(tool: &str) -> Vec<u8> {
@@ -34,7 +39,7 @@ fn body(tool: &str) -> Vec<u8> {
 }
 
 /// `tools` tools, each under three limits of its own window.
-fn engine(tools: usize) -> Engine {
+fn engine(tools: usize, slots: usize) -> Engine {
     let mut document = String::from(
         r#"{"version":"1","default":"deny","all_tools":{"limits":[
             {"counter":"a","window":"minute","max":2000000000},
@@ -47,7 +52,7 @@ fn engine(tools: usize) -> Engine {
     }
     document.push_str("}}");
     let policy = PolicySet::parse(document.as_bytes(), "bench.json").expect("compiles");
-    let table = LimitTable::anonymous(1 << 15).expect("memory");
+    let table = LimitTable::anonymous(slots).expect("memory");
     Engine::new(Arc::new(policy), Arc::new(table), Options::default())
 }
 
@@ -55,7 +60,7 @@ fn decide(c: &mut Criterion) {
     let caller = Caller::new("bench".into(), "upwork".into(), None, None);
     let mut group = c.benchmark_group("decide");
     for tools in [10, 100, 1_000, 10_000] {
-        let engine = engine(tools);
+        let engine = engine(tools, SLOTS);
         let allowed = body(&format!("tool_{}", tools - 1));
         assert_eq!(allowed.len(), 330);
         assert!(engine.decide(&caller, &allowed, None, NOW).allowed);
@@ -70,5 +75,36 @@ fn decide(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decide);
+/// Gives others this many quotas in an engine's table.
+fn fill(engine: &Engine, quotas: usize) {
+    let day = Counting::by(Algorithm::Fixed(Window::Span(86_400 * Nanos::SECOND)));
+    for other in 0..quotas {
+        let charge = Charge {
+            key: engine.table().key(&[b"other", &other.to_le_bytes()]),
+            counting: &day,
+            cost: 1,
+            max: Some(1),
+            shadow_max: None,
+            label: 0,
+        };
+        let verdict = engine.table().reserve(&[charge], NOW, &mut SmallVec::new());
+        assert!(matches!(verdict, Verdict::Admitted(_)));
+    }
+}
+
+fn beside_live_quotas(c: &mut Criterion) {
+    let caller = Caller::new("bench".into(), "upwork".into(), None, None);
+    let allowed = body("tool_99");
+    let mut group = c.benchmark_group("decide beside live quotas");
+    for quotas in [1_usize, 1_000, 100_000, 1_000_000] {
+        let engine = engine(100, (2 * quotas).next_power_of_two().max(SLOTS));
+        fill(&engine, quotas);
+        group.bench_function(BenchmarkId::new("allowed, 3 limits", quotas), |b| {
+            b.iter(|| engine.decide(&caller, black_box(&allowed), None, NOW));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decide, beside_live_quotas);
 criterion_main!(benches);
