@@ -14,8 +14,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from differential.replies import CALL, CUT, LISTING, NOTED, REPLIES, STATELESS, WHOLE
-from differential.said import cut, post
+from differential.replies import (
+    CALL,
+    CAPPED,
+    CUT,
+    ERROR,
+    LISTING,
+    NOTED,
+    REPLIES,
+    RESULT,
+    STATELESS,
+    STREAM,
+    WHOLE,
+    counted,
+)
+from differential.said import bare, cut, post
 from differential.talks import ADMITTED, TALKS, one
 from hostile import samples
 from support import framing
@@ -29,6 +42,8 @@ if TYPE_CHECKING:
     from support.doors import Talk
 
 Compare = Callable[..., Outcome]
+
+GET = bare(b"GET", b"Accept: text/event-stream")
 
 CUT_STEP = 1 if os.environ.get("HYPOTHESIS_PROFILE") == "slow" else 4
 """How finely the places are tried at which an answer breaks off."""
@@ -154,6 +169,17 @@ def test_answers_that_break_off(answered: Compare, name: str, end: str) -> None:
     data = CUT[name]
     for at in range(len(data), -1, -CUT_STEP):
         answered(one(LISTING), script=lambda asked, at=at: [data[:at], end])
+
+
+@pytest.mark.parametrize("leaves", ["close", "half"])
+@pytest.mark.parametrize("request_", [CALL, CAPPED, NOTED, STATELESS, GET], ids=range(5))
+@pytest.mark.parametrize("begun", [0, 30, -40])
+@pytest.mark.parametrize("answer", [counted(RESULT), STREAM, counted(ERROR, status=b"404 x")])
+def test_a_client_that_leaves(
+    answered: Compare, request_: bytes, leaves: str, begun: int, answer: bytes
+) -> None:
+    steps = [answer[:begun], "wait", answer[begun:]]
+    answered([Say((request_,), 0, leaves)], script=lambda asked: steps)
 
 
 PLACES = st.lists(st.integers(0, 3000), max_size=6)

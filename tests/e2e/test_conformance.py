@@ -1,8 +1,8 @@
 """The official conformance suite says the same of a server through Interlock as of the server.
 
-Check for check, at each revision, whether one process serves and allows everything, or two do and
-the policy lists just what the suite uses. The server is the Python SDK's own for the suite, a fresh
-one for each run: some scenarios change what it offers.
+Check for check, at each revision, whether one process serves and allows everything, with the fast
+path and without, or two do and the policy lists just what the suite uses. The server is the Python
+SDK's own for the suite, a fresh one for each run: some scenarios change what it offers.
 """
 
 from __future__ import annotations
@@ -97,16 +97,22 @@ def test_the_server_itself_conforms(direct: dict[str, conformance.Report], revis
 
 
 @pytest.mark.parametrize("revision", conformance.REVISIONS)
-@pytest.mark.parametrize(("policy", "workers"), [("allow-all", 1), ("only-what-is-used", 2)])
+@pytest.mark.parametrize(
+    ("policy", "options"),
+    [
+        ("allow-all", ()),
+        ("allow-all", ("--no-fast-path",)),
+        ("only-what-is-used", ("--workers", "2")),
+    ],
+)
 def test_nothing_is_lost_on_the_way(
     direct: dict[str, conformance.Report],
     tmp_path: Path,
     revision: str,
     policy: str,
-    workers: int,
+    options: tuple[str, ...],
 ) -> None:
     document = ALLOW_ALL if policy == "allow-all" else only_what_is_used(revision)
-    options = ("--workers", str(workers))
     with (
         peers.python_everything_server() as url,
         Sidecar(tmp_path, document, url, *options) as sidecar,

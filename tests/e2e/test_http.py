@@ -35,6 +35,13 @@ POLICY = {
 LIMIT_S = 30.0
 
 
+@pytest.fixture(scope="module", params=[(), ("--no-fast-path",)], ids=["fast", "asgi"])
+def door(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options by which each way in is had."""
+    options: tuple[str, ...] = request.param
+    return options
+
+
 @pytest.fixture
 def policy(tmp_path: Path) -> Path:
     path = tmp_path / "policy.json"
@@ -60,22 +67,24 @@ def sdk_server() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def connected(policy: Path, mode: str, **callbacks: Any) -> AsyncIterator[Client]:
-    arguments = ("--policy", str(policy), "--state", "memory")
+async def connected(
+    policy: Path, mode: str, door: tuple[str, ...], **callbacks: Any
+) -> AsyncIterator[Client]:
+    arguments = ("--policy", str(policy), "--state", "memory", *door)
     with sdk_server() as url, sidecar(*arguments, "--upstream", url) as it:
         async with Client(f"http://{it.mcp}/mcp", mode=mode, **callbacks) as client:
             yield client
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-def test_the_sdk_at_both_ends(mode: str, policy: Path) -> None:
+def test_the_sdk_at_both_ends(mode: str, policy: Path, door: tuple[str, ...]) -> None:
     async def answers(*_: object) -> ElicitResult:
         return ElicitResult(action="accept", content={"name": "Ada"})
 
     async def main() -> None:
         async with (
             asyncio.timeout(LIMIT_S),
-            connected(policy, mode, elicitation_callback=answers) as client,
+            connected(policy, mode, door, elicitation_callback=answers) as client,
         ):
             assert (client.session.protocol_version >= "2026") is (mode == "auto")
             names = {tool.name for tool in (await client.list_tools()).tools}
@@ -147,10 +156,12 @@ WIRE = {
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sidecar, Any]]:
+def running(
+    tmp_path_factory: pytest.TempPathFactory, door: tuple[str, ...]
+) -> Iterator[tuple[Sidecar, Any]]:
     path = tmp_path_factory.mktemp("wire") / "policy.json"
     path.write_text(json.dumps({"version": "1", "default": "allow"}))
-    arguments = ("--policy", str(path), "--state", "memory")
+    arguments = ("--policy", str(path), "--state", "memory", *door)
     with upstream() as server, sidecar(*arguments, "--upstream", server.url) as it:
         yield it, server
 

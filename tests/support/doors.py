@@ -102,7 +102,8 @@ class Say:
     Args:
         pieces: each of them read at the other end before the next one is sent.
         answers: how many final answers are due.
-        leaves: ends the connection (`close`), or its own side of it (`half`), once all is sent.
+        leaves: ends the connection (`close`), or its own side of it (`half`), once all is sent and
+            the server was asked.
     """
 
     pieces: tuple[bytes, ...]
@@ -177,6 +178,7 @@ class Side:
         """Say it; the answers, and whether the connection lives on."""
         loop = asyncio.get_running_loop()
         self.server.left.clear()
+        self.server.arrived.clear()
         _, client = await loop.create_connection(_Client, "127.0.0.1", self.port)
         own = b"%d" % self.port
         transcript = Transcript()
@@ -187,6 +189,11 @@ class Side:
                 client.transport.write(piece.replace(b"HOST", NAME).replace(b"PORT", own))
                 transcript.asked(piece)
                 await turns()
+            if say.leaves:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ENDING_S):
+                        await self.server.arrived.wait()
+                await turns(8)
             if say.leaves == "close":
                 client.transport.close()
             elif say.leaves == "half":

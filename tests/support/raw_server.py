@@ -71,6 +71,8 @@ class Server:
     live: set[asyncio.Transport] = field(default_factory=set)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """The client has said all it says."""
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    """A request has come."""
     port: int = 0
 
     async def start(self) -> asyncio.Server:
@@ -110,6 +112,7 @@ class _Serving(asyncio.Protocol):
         port = b":%d" % self.server.port
         asked = Asked(line, tuple((n, v.replace(port, b":PORT")) for n, v in pairs), rest[:length])
         self.server.asked.append(asked)
+        self.server.arrived.set()
         self.task = asyncio.get_running_loop().create_task(self.answer(asked))
 
     async def answer(self, asked: Asked) -> None:

@@ -78,6 +78,7 @@ def test_a_call_of_a_session_goes_on_without_its_client(end: str, begun: bytes) 
 def test_a_call_without_its_client_ends_within_a_bound() -> None:
     async def main() -> None:
         rig = FastRig(LIMITED, bounds=Bounds(linger_s=20))
+        rig.lender.idle_timeout_s = 300
         wire, _ = rig.connect()
         wire.data_received(calling())
         wire.connection_lost(None)
@@ -132,6 +133,30 @@ def test_an_odd_answer_is_read_to_its_end_without_its_client() -> None:
         await turns()
         assert (rig.lender.loans[0].ended, rig.in_flight) == ("reread", (1, 1))
         ended.set()
+        await turns()
+        assert rig.in_flight == (0, 0)
+
+    run(main())
+
+
+def test_an_odd_answer_without_its_client_ends_within_a_bound() -> None:
+    async def main() -> None:
+        rig = FastRig(LIMITED, bounds=Bounds(linger_s=0.01))
+        cancelled = asyncio.Event()
+
+        async def reread(send: Send) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        rig.lender.rereading = reread
+        wire, _ = rig.connect()
+        wire.data_received(calling())
+        wire.connection_lost(None)
+        rig.lender.loans[0].answer(b"HTTP/1.1 404 x\r\n\r\n")
+        await cancelled.wait()
         await turns()
         assert rig.in_flight == (0, 0)
 

@@ -10,7 +10,8 @@ import pytest
 
 from differential.said import bare, call, message, post
 from gateway.downstream.wire import FLUSH_S, HEAD_TIMEOUT_S, KEEP_ALIVE_S, WAITING_BYTES
-from support.door import Seen, answer_json, run
+from gateway.errors import UpstreamError
+from support.door import EVENTS, Seen, answer_json, run
 from support.fast import WAITED, FastRig, calling, code, local, result, turns
 
 if TYPE_CHECKING:
@@ -233,6 +234,24 @@ def test_a_handed_over_answer_waits_for_its_client() -> None:
         await turns()
         assert transport.answers[0].whole
         assert transport.answers[0].body == b"xxx"
+
+    run(main())
+
+
+def test_an_answer_that_breaks_off_takes_its_connection_with_it() -> None:
+    async def main() -> None:
+        async def script(seen: Seen, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": EVENTS})
+            raise UpstreamError("reset", "no", sent=True)
+
+        rig = FastRig(script=script)
+        wire, transport = rig.connect()
+        wire.data_received(local(bare(b"GET")) + calling())
+        await turns()
+        assert transport.answers[0].status == 200
+        assert not transport.answers[0].whole
+        assert transport.ended == "aborted"
+        assert not rig.lender.loans
 
     run(main())
 
