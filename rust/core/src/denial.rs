@@ -5,11 +5,9 @@
 
 use std::fmt::Write as _;
 
-use crate::decision::{Code, Decision, Kind, LimitReport};
-use crate::digits::Digits;
-use crate::limit::{Algorithm, Window};
+use crate::decision::{Code, Decision, Kind};
 use crate::message::Era;
-use crate::policy::Quota;
+use crate::ratelimit;
 
 /// An answer in HTTP's terms; on stdio only the body is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +19,6 @@ pub struct Answer {
     /// JSON.
     pub body: String,
 }
-
-const QUOTAS: &str = "ratelimit-policy";
-const ROOM: &str = "ratelimit";
 
 const POLICY: i32 = -31010;
 const LIMIT: i32 = -31011;
@@ -38,7 +33,7 @@ pub fn answer(decision: &Decision, protocol: bool) -> Answer {
     if let (Code::LimitExceeded, Some(ms)) = (decision.code, decision.retry_after_ms()) {
         headers.push(("retry-after", ms.div_ceil(1000).max(1).to_string()));
     }
-    headers.extend(limit_headers(decision));
+    headers.extend(ratelimit::fields(decision));
     if decision.kind == Kind::Batch {
         return batch(decision, protocol, headers);
     }
@@ -104,94 +99,11 @@ pub fn fault(decision: &Decision, code: &str, message: &str, status: u16) -> Ans
     }
 }
 
-/// `RateLimit` and `RateLimit-Policy` of a limited call (draft-ietf-httpapi-ratelimit-headers-10): `q` quota
-/// and `w` window in seconds, `r` remaining and `t` seconds until reset. Limits over fractions are rounded
-/// down, since the fields are integers.
+/// `RateLimit` and `RateLimit-Policy` of a limited call (draft-ietf-httpapi-ratelimit-headers-10), by name; none for
+/// a call without limits.
 #[must_use]
 pub fn limit_headers(decision: &Decision) -> Vec<(&'static str, String)> {
-    if decision.limits.is_empty() {
-        return Vec::new();
-    }
-    let (mut policy, mut now) = (Vec::new(), Vec::new());
-    push_quotas(&mut policy, decision);
-    push_room(&mut now, decision);
-    // They are ASCII throughout.
-    let text = |field| String::from_utf8(field).unwrap_or_default();
-    vec![(QUOTAS, text(policy)), (ROOM, text(now))]
-}
-
-/// The same fields as lines of a head, each with its CRLF.
-pub(crate) fn limit_lines(decision: &Decision) -> Vec<u8> {
-    let mut out = Vec::new();
-    if !decision.limits.is_empty() {
-        out.reserve(64 + 96 * decision.limits.len());
-        out.extend_from_slice(QUOTAS.as_bytes());
-        out.extend_from_slice(b": ");
-        push_quotas(&mut out, decision);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(ROOM.as_bytes());
-        out.extend_from_slice(b": ");
-        push_room(&mut out, decision);
-        out.extend_from_slice(b"\r\n");
-    }
-    out
-}
-
-fn push_quotas(out: &mut Vec<u8>, decision: &Decision) {
-    push_items(out, decision, |out, report, quota| {
-        push_parameter(out, b";q=", report.max / whole(quota));
-        if let Some(window_s) = window_s(quota) {
-            push_parameter(out, b";w=", window_s);
-        }
-    });
-}
-
-fn push_room(out: &mut Vec<u8>, decision: &Decision) {
-    push_items(out, decision, |out, report, quota| {
-        push_parameter(out, b";r=", report.remaining / whole(quota));
-        if window_s(quota).is_some() {
-            push_parameter(out, b";t=", report.reset_ns.div_ceil(1_000_000_000));
-        }
-    });
-}
-
-/// The limits as a list of RFC 9651 strings: counters in printable ASCII, without quote and backslash.
-fn push_items(
-    out: &mut Vec<u8>,
-    decision: &Decision,
-    parameters: impl Fn(&mut Vec<u8>, &LimitReport, &Quota),
-) {
-    let is_plain = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
-    for (at, report) in decision.limits.iter().enumerate() {
-        let quota = decision.policy.quota(report.quota);
-        out.extend_from_slice(if at == 0 { b"\"" } else { b", \"" });
-        for c in quota.counter.chars() {
-            let byte = u8::try_from(c).ok().filter(|_| is_plain(c));
-            out.push(byte.unwrap_or(b'_'));
-        }
-        out.push(b'"');
-        parameters(out, report, quota);
-    }
-}
-
-fn push_parameter(out: &mut Vec<u8>, key: &[u8], value: u64) {
-    out.extend_from_slice(key);
-    out.extend_from_slice(Digits::of(value).as_bytes());
-}
-
-/// Units in a whole.
-fn whole(quota: &Quota) -> u64 {
-    10_u64.saturating_pow(u32::from(quota.scale))
-}
-
-fn window_s(quota: &Quota) -> Option<u64> {
-    match quota.counting.algorithm() {
-        Algorithm::Fixed(Window::Span(ns))
-        | Algorithm::Sliding(ns)
-        | Algorithm::Bucket { window_ns: ns, .. } => Some(ns.div_ceil(1_000_000_000)),
-        Algorithm::Fixed(Window::Month) => Some(31 * 86_400),
-        Algorithm::Concurrency => None,
-    }
+    ratelimit::fields(decision)
 }
 
 /// The decision as data: `{code, rule, message, counter, limit, window, remaining, retryAfterMs, policy}`,

@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use super::Asked;
 use super::answer::{State, Step, invalid};
 use super::events::Events;
+use super::forward::push_length;
 use super::observe::{Judgement, judge};
 use super::response::{Framing, Head, Kind};
-use crate::digits::Digits;
 use crate::engine::Engine;
 use crate::listing;
 
@@ -221,13 +221,9 @@ impl Body {
         self.started = true;
         out.append(&mut self.lines);
         match length {
-            Some(length) => {
-                out.extend_from_slice(b"content-length: ");
-                out.extend_from_slice(Digits::of(length).as_bytes());
-            }
-            None => out.extend_from_slice(b"transfer-encoding: chunked"),
+            Some(length) => push_length(out, length),
+            None => out.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n"),
         }
-        out.extend_from_slice(b"\r\n\r\n");
     }
 
     /// Appends content in the framing that the head has.

@@ -6,7 +6,6 @@
 use super::gate::Route;
 use super::request::Head;
 use crate::denial::Answer;
-use crate::digits::Digits;
 
 /// Says that an answer is its connection's last.
 pub(super) const CLOSES: &[u8] = b"connection: close\r\n";
@@ -32,7 +31,7 @@ pub(super) fn request(route: &Route, head: &Head<'_>, with_session: bool, body: 
 pub(super) fn answer(answer: &Answer, closes: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(answer.body.len() + 256);
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(Digits::of(answer.status.into()).as_bytes());
+    push_number(&mut out, answer.status.into());
     out.extend_from_slice(b" \r\n");
     for (name, value) in &answer.headers {
         push_line(&mut out, name.as_bytes(), value.as_bytes());
@@ -46,10 +45,19 @@ pub(super) fn answer(answer: &Answer, closes: bool) -> Vec<u8> {
 
 /// The framing, the empty line and the body.
 fn end(out: &mut Vec<u8>, body: &[u8]) {
-    out.extend_from_slice(b"content-length: ");
-    out.extend_from_slice(Digits::of(body.len() as u64).as_bytes());
-    out.extend_from_slice(b"\r\n\r\n");
+    push_length(out, body.len() as u64);
     out.extend_from_slice(body);
+}
+
+/// The framing of a body of this many bytes, and the empty line.
+pub(super) fn push_length(out: &mut Vec<u8>, bytes: u64) {
+    out.extend_from_slice(b"content-length: ");
+    push_number(out, bytes);
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {

@@ -16,6 +16,7 @@ use crate::claims::Claims;
 use crate::decision::Decision;
 use crate::denial;
 use crate::limit::QuotaKey;
+use crate::ratelimit;
 use crate::time::Nanos;
 
 /// The sender of the last message, so that the next one need not be looked up anew.
@@ -89,7 +90,7 @@ pub(super) fn serve(
             id: decision.request_id.clone(),
             legacy: !modern,
             session: session.map(Into::into),
-            told: denial::limit_lines(&decision),
+            told: ratelimit::lines(&decision),
         },
         decision,
         caller,

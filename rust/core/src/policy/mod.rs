@@ -27,6 +27,7 @@ use self::condition::{ArgPath, Condition};
 pub use self::diagnostic::{Code, Diagnostic, Severity};
 use self::names::{Folded, Names};
 use crate::limit::Counting;
+use crate::ratelimit::Wording;
 
 /// Allow or deny, where nothing names the tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +177,8 @@ pub struct Quota {
     pub identity: [u8; 16],
     /// Its own [`QuotaId`], for listings of the table; part of no decision.
     pub label: u32,
+    /// What the client is told of it whoever asks.
+    pub(crate) wording: Wording,
 }
 
 /// What a call costs.

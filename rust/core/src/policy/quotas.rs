@@ -13,6 +13,7 @@ use super::limit_form::{CostForm, Kind, LimitForm};
 use super::{Cost, Quota, Scope};
 use crate::decimal::{Decimal, UnitError};
 use crate::limit::{Algorithm, Counting, Window, count_capacity};
+use crate::ratelimit::Wording;
 
 /// A quota by name.
 #[derive(PartialEq, Eq, Hash)]
@@ -95,6 +96,7 @@ fn compile_group(group: &[&LimitForm], label: u32, problems: &mut Problems) -> O
         CostForm::Arg(path) => Cost::Arg(path.clone()),
     };
     Some(Quota {
+        wording: Wording::of(&first.counter, algorithm, scale),
         counter: first.counter.clone(),
         scope: first.scope.value,
         key: first.key.clone(),
