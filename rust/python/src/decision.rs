@@ -20,18 +20,21 @@ use smallvec::SmallVec;
 use crate::clock;
 
 /// What was decided of one message, and the reservation that goes with it.
-#[pyclass(frozen, module = "gateway._core")]
-pub struct Decision {
-    /// Boxed, since Python's own allocation moves its content a few times.
-    core: Box<Core>,
+pub struct Decided {
+    /// Boxed as it comes, so that it is not moved.
+    pub core: Box<Core>,
+    pub engine: Arc<Engine>,
     reserved: Mutex<SmallVec<[Reservation; 1]>>,
-    engine: Arc<Engine>,
 }
+
+/// The same for Python. Mostly nobody there asks for it, and then it is not made.
+#[pyclass(frozen, module = "gateway._core")]
+pub struct Decision(pub Arc<Decided>);
 
 type Fields<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>;
 type Answer<'py> = (u16, Fields<'py>, Bound<'py, PyBytes>);
 
-impl Decision {
+impl Decided {
     /// Takes the reservations out of the core's decision, so that they are settled once.
     pub fn new(mut core: Box<Core>, engine: Arc<Engine>) -> Self {
         let mut reserved: SmallVec<[Reservation; 1]> = SmallVec::new();
@@ -50,8 +53,7 @@ impl Decision {
 
     /// Ends what is still reserved.
     pub fn settle(&self, outcome: Outcome, now_ns: Option<u64>) {
-        let reserved =
-            std::mem::take(&mut *self.reserved.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         if reserved.is_empty() {
             return;
         }
@@ -60,7 +62,7 @@ impl Decision {
             Outcome::NotSent => clock::now(now_ns),
             Outcome::Done | Outcome::Unknown => Nanos::default(),
         };
-        for reservation in reserved {
+        for reservation in reserved.drain(..) {
             self.engine.settle(reservation, outcome, now);
         }
     }
@@ -78,7 +80,7 @@ impl Decision {
     }
 }
 
-impl Drop for Decision {
+impl Drop for Decided {
     /// Dropped unsettled: it stays charged, but it is no longer running.
     fn drop(&mut self) {
         self.settle(Outcome::Unknown, None);
@@ -117,47 +119,48 @@ fn answer(py: Python<'_>, answer: denial::Answer) -> Answer<'_> {
 impl Decision {
     #[getter]
     fn allowed(&self) -> bool {
-        self.core.allowed
+        self.0.core.allowed
     }
 
     #[getter]
     fn code(&self) -> &'static str {
-        self.core.code.slug()
+        self.0.core.code.slug()
     }
 
     #[getter]
     fn rule(&self) -> Option<&str> {
-        self.core.rule.as_deref()
+        self.0.core.rule.as_deref()
     }
 
     #[getter]
     fn message(&self) -> &str {
-        &self.core.message
+        &self.0.core.message
     }
 
     #[getter]
     fn kind(&self) -> &'static str {
-        self.core.kind.name()
+        self.0.core.kind.name()
     }
 
     #[getter]
     fn modern(&self) -> bool {
-        self.core.era == Era::Modern
+        self.0.core.era == Era::Modern
     }
 
     #[getter]
     fn method(&self) -> Option<&str> {
-        self.core.method.as_deref()
+        self.0.core.method.as_deref()
     }
 
     #[getter]
     fn target(&self) -> Option<&str> {
-        self.core.target.as_deref()
+        self.0.core.target.as_deref()
     }
 
     #[getter]
     fn request_id<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.core
+        self.0
+            .core
             .request_id
             .as_deref()
             .map(|id| PyBytes::new(py, id))
@@ -165,7 +168,8 @@ impl Decision {
 
     #[getter]
     fn progress_token<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.core
+        self.0
+            .core
             .progress_token
             .as_deref()
             .map(|token| PyBytes::new(py, token))
@@ -173,43 +177,47 @@ impl Decision {
 
     #[getter]
     fn counter(&self) -> Option<&str> {
-        self.report().map(|(_, quota)| quota.counter.as_str())
+        self.0.report().map(|(_, quota)| quota.counter.as_str())
     }
 
     #[getter]
     fn limit(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.report()
+        self.0
+            .report()
             .map(|(report, quota)| number(py, report.limit(quota)))
             .transpose()
     }
 
     #[getter]
     fn window(&self) -> Option<&str> {
-        self.report()
+        self.0
+            .report()
             .map(|(_, quota)| quota.window_text.as_str())
             .filter(|text| !text.is_empty())
     }
 
     #[getter]
     fn remaining(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.report()
+        self.0
+            .report()
             .map(|(report, quota)| number(py, report.remaining(quota)))
             .transpose()
     }
 
     #[getter]
     fn retry_after_ms(&self) -> Option<u64> {
-        self.core.retry_after_ms()
+        self.0.core.retry_after_ms()
     }
 
     #[getter]
     fn shadowed(&self) -> bool {
-        self.core.allowed && !self.core.shadow.is_empty()
+        self.0.core.allowed && !self.0.core.shadow.is_empty()
     }
 
     #[getter]
     fn shadow(&self) -> Vec<(&str, &'static str)> {
-        self.core
+        self.0
+            .core
             .shadow
             .iter()
             .map(|denial| (denial.rule.as_str(), denial.code.slug()))
@@ -218,26 +226,26 @@ impl Decision {
 
     #[getter]
     fn policy(&self) -> &str {
-        self.core.policy.digest()
+        self.0.core.policy.digest()
     }
 
     fn limit_headers<'py>(&self, py: Python<'py>) -> Fields<'py> {
-        fields(py, denial::limit_headers(&self.core))
+        fields(py, denial::limit_headers(&self.0.core))
     }
 
     fn answer<'py>(&self, py: Python<'py>) -> PyResult<Answer<'py>> {
-        if self.core.allowed {
+        if self.0.core.allowed {
             return Err(PyValueError::new_err("an allowed message has no refusal"));
         }
         Ok(answer(
             py,
-            denial::answer(&self.core, self.engine.options().protocol_denials),
+            denial::answer(&self.0.core, self.0.engine.options().protocol_denials),
         ))
     }
 
     #[pyo3(signature = (code, message, *, status))]
     fn fault<'py>(&self, py: Python<'py>, code: &str, message: &str, status: u16) -> Answer<'py> {
-        answer(py, self.fault_of(code, message, status))
+        answer(py, self.0.fault_of(code, message, status))
     }
 
     fn __repr__(&self) -> String {
@@ -246,7 +254,7 @@ impl Decision {
             method,
             target,
             ..
-        } = &*self.core;
+        } = &*self.0.core;
         let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
         format!(
             "<Decision {code} {} {}>",

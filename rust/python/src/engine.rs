@@ -17,7 +17,7 @@ use gateway_core::time::Nanos;
 use gateway_core::{explain, listing, usage};
 
 use crate::clock;
-use crate::decision::Decision;
+use crate::decision::{Decided, Decision};
 use crate::limits::LimitTable;
 use crate::policy::PolicySet;
 
@@ -155,7 +155,7 @@ impl Engine {
         );
         let ended = clock::boottime_ns();
         self.0.counts().observe(ended.saturating_sub(started));
-        Ok(Decision::new(core, self.0.clone()))
+        Ok(Decision(Arc::new(Decided::new(core, self.0.clone()))))
     }
 
     #[pyo3(signature = (decision, outcome, *, now_ns = None))]
@@ -174,7 +174,7 @@ impl Engine {
                 ));
             }
         };
-        decision.settle(outcome, now_ns);
+        decision.0.settle(outcome, now_ns);
         Ok(())
     }
 

@@ -7,7 +7,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use gateway_core::caller::Caller as CoreCaller;
-use gateway_core::decision::Kind;
 use gateway_core::engine::{Engine as CoreEngine, Outcome};
 use gateway_core::http1::{
     Answering, Gate as CoreGate, GateOptions, Intake as CoreIntake, Phase, Reason, Received, Route,
@@ -15,7 +14,7 @@ use gateway_core::http1::{
 };
 
 use crate::clock;
-use crate::decision::Decision;
+use crate::decision::{Decided, Decision};
 use crate::engine::{Caller, Engine};
 
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -124,26 +123,16 @@ impl Intake {
                 let exchange = Exchange {
                     tag: forward.tag,
                     request: PyBytes::new(py, &forward.bytes).unbind(),
-                    kind: forward.decision.kind,
-                    legacy: forward.asked.legacy,
-                    session: forward.asked.session.clone(),
-                    decision: Py::new(py, Decision::new(forward.decision, engine.clone()))?,
-                    answering: Answering::new(forward.asked),
-                    engine,
                     caller: forward.caller,
-                    step: Step::default(),
+                    decided: Arc::new(Decided::new(forward.decision, engine)),
+                    answering: Box::new(Answering::new(forward.asked)),
+                    step: None,
                 };
                 Bound::new(py, exchange)?.into_any()
             }
             Received::HandOver(request) => {
                 let tag = request.tag.unwrap_or_default();
-                let decision = match request.decision {
-                    Some(core) => {
-                        let engine = gate.engines[tag].clone();
-                        Some(Py::new(py, Decision::new(core, engine))?)
-                    }
-                    None => None,
-                };
+                let decided = |core| Decided::new(core, gate.engines[tag].clone());
                 let handed = HandedOver {
                     tag,
                     method: request.method,
@@ -151,7 +140,7 @@ impl Intake {
                     headers: request.headers,
                     body: request.body,
                     caller: request.caller,
-                    decision,
+                    decided: request.decision.map(decided).map(Arc::new),
                 };
                 Bound::new(py, handed)?.into_any()
             }
@@ -200,7 +189,7 @@ pub struct HandedOver {
     headers: Vec<(Vec<u8>, Vec<u8>)>,
     body: Vec<u8>,
     caller: Option<Arc<CoreCaller>>,
-    decision: Option<Py<Decision>>,
+    decided: Option<Arc<Decided>>,
 }
 
 #[pymethods]
@@ -233,10 +222,8 @@ impl HandedOver {
     }
 
     #[getter]
-    fn decision(&self, py: Python<'_>) -> Option<Py<Decision>> {
-        self.decision
-            .as_ref()
-            .map(|decision| decision.clone_ref(py))
+    fn decision(&self) -> Option<Decision> {
+        self.decided.clone().map(Decision)
     }
 }
 
@@ -273,14 +260,12 @@ impl Failed {
 pub struct Exchange {
     tag: usize,
     request: Py<PyBytes>,
-    kind: Kind,
-    legacy: bool,
-    session: Option<Box<[u8]>>,
-    engine: Arc<CoreEngine>,
     caller: Arc<CoreCaller>,
-    decision: Py<Decision>,
-    answering: Answering,
-    step: Step,
+    decided: Arc<Decided>,
+    /// Boxed, since Python's own allocation moves its content a few times.
+    answering: Box<Answering>,
+    /// The last step, if there was anything to say of it.
+    step: Option<Box<Step>>,
 }
 
 const MORE: u8 = 0;
@@ -297,14 +282,14 @@ impl Exchange {
         let state = match &step.state {
             State::More => MORE,
             State::Done { reusable } => {
-                self.decision.get().settle(Outcome::Done, None);
+                self.decided.settle(Outcome::Done, None);
                 if *reusable { DONE } else { CLOSED }
             }
             State::Odd => ODD,
             State::Fault { .. } => FAULT,
         };
         let look = !step.see.is_empty() || step.check.is_some();
-        self.step = step;
+        self.step = (look || state == FAULT).then(|| Box::new(step));
         let out = (!out.is_empty()).then(|| PyBytes::new(py, out));
         (if look { state | LOOK } else { state }, out)
     }
@@ -337,17 +322,17 @@ impl Exchange {
 
     #[getter]
     fn kind(&self) -> &'static str {
-        self.kind.name()
+        self.decided.core.kind.name()
     }
 
     #[getter]
     fn modern(&self) -> bool {
-        !self.legacy
+        !self.answering.asked().legacy
     }
 
     #[getter]
     fn session(&self) -> Option<String> {
-        let session = self.session.as_deref()?;
+        let session = self.answering.asked().session.as_deref()?;
         Some(session.iter().map(|byte| char::from(*byte)).collect())
     }
 
@@ -358,7 +343,9 @@ impl Exchange {
 
     fn feed<'py>(&mut self, py: Python<'py>, data: &Bound<'py, PyBytes>) -> Fed<'py> {
         let mut out = Vec::new();
-        let step = self.answering.feed(&self.engine, data.as_bytes(), &mut out);
+        let step = self
+            .answering
+            .feed(&self.decided.engine, data.as_bytes(), &mut out);
         self.stepped(py, step, &out)
     }
 
@@ -383,19 +370,19 @@ impl Exchange {
 
     #[getter]
     fn seen<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
-        let messages = self.step.see.iter();
+        let messages = self.step.iter().flat_map(|step| &step.see);
         messages.map(|message| PyBytes::new(py, message)).collect()
     }
 
     #[getter]
     fn document<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let document = self.step.check.as_deref()?;
+        let document = self.step.as_ref()?.check.as_deref()?;
         Some(PyBytes::new(py, document))
     }
 
     #[getter]
     fn fault(&self) -> Option<(&'static str, &str)> {
-        let State::Fault { reason, message } = &self.step.state else {
+        let State::Fault { reason, message } = &self.step.as_ref()?.state else {
             return None;
         };
         let reason = match reason {
@@ -406,12 +393,12 @@ impl Exchange {
     }
 
     fn give_back(&self) {
-        self.decision.get().settle(Outcome::NotSent, None);
+        self.decided.settle(Outcome::NotSent, None);
     }
 
     #[getter]
-    fn decision(&self, py: Python<'_>) -> Py<Decision> {
-        self.decision.clone_ref(py)
+    fn decision(&self) -> Decision {
+        Decision(self.decided.clone())
     }
 
     #[pyo3(signature = (code, message, *, status))]
@@ -422,7 +409,7 @@ impl Exchange {
         message: &str,
         status: u16,
     ) -> Bound<'py, PyBytes> {
-        let fault = self.decision.get().fault_of(code, message, status);
+        let fault = self.decided.fault_of(code, message, status);
         PyBytes::new(py, &self.answering.refusal(&fault))
     }
 
@@ -434,7 +421,7 @@ impl Exchange {
         message: &str,
         status: u16,
     ) -> Option<Bound<'py, PyBytes>> {
-        let fault = self.decision.get().fault_of(code, message, status);
+        let fault = self.decided.fault_of(code, message, status);
         let event = self.answering.last_event(&fault)?;
         Some(PyBytes::new(py, &event))
     }

@@ -21,6 +21,9 @@ use crate::engine::Engine;
 /// Informational answers that are passed over before the final one.
 const MAX_INFORMATIONAL: u8 = 8;
 
+/// What an answer gains on its way beside the limits: spellings, framing, `connection: close`.
+const SPARE_BYTES: usize = 64;
+
 /// How far an answer has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -100,6 +103,12 @@ impl Answering {
             closes: false,
             ended: None,
         }
+    }
+
+    /// What was asked.
+    #[must_use]
+    pub const fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// Takes the next bytes of the server's, and appends to `out` what leaves for the client: complete HTTP/1.1,
@@ -243,6 +252,7 @@ impl Answering {
             gathered = std::mem::take(&mut self.raw);
             &gathered
         };
+        out.reserve(bytes.len() + self.asked.told.len() + SPARE_BYTES);
         loop {
             let rest = bytes.get(self.head_at..).unwrap_or_default();
             let bounded = |head: usize| self.head_at + head <= MAX_HEAD_BYTES;

@@ -3,11 +3,13 @@
 //! INVARIANT: a [`Field`] is one line that has one reading: a token, a colon right behind it, and a value of
 //! printable ASCII and tabs without the blanks around it (RFC 9112 section 5; no folding, no obs-text).
 
-/// Bytes of a token (RFC 9110 section 5.6.2) in lower case; 0 for every other byte.
-const TOKEN: [u8; 256] = token();
+use super::forward::push_line;
 
-const fn token() -> [u8; 256] {
-    let mut table = [0; 256];
+/// Which bytes are a token's (RFC 9110 section 5.6.2).
+const TOKEN: [bool; 256] = token();
+
+const fn token() -> [bool; 256] {
+    let mut table = [false; 256];
     let mut byte: u8 = 0x21;
     while byte < 0x7F {
         let delimiter = matches!(
@@ -29,20 +31,15 @@ const fn token() -> [u8; 256] {
                 | b'{'
                 | b'}'
         );
-        if !delimiter {
-            table[byte as usize] = byte.to_ascii_lowercase();
-        }
+        table[byte as usize] = !delimiter;
         byte += 1;
     }
     table
 }
 
-/// The lower-case form of a byte of a token.
-pub(super) fn token_byte(byte: u8) -> Option<u8> {
-    TOKEN
-        .get(usize::from(byte))
-        .copied()
-        .filter(|lower| *lower != 0)
+/// Whether a token may have this byte.
+pub(super) fn is_token(byte: u8) -> bool {
+    TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 macro_rules! names {
@@ -59,19 +56,17 @@ macro_rules! names {
         }
 
         impl Name {
+            /// Those that have one spelling.
+            pub(super) const LISTED: &[(&[u8], Self)] = &[$(($text, Self::$name),)*];
+
+            /// How many there are.
+            pub(super) const COUNT: usize = Self::Other as usize + 1;
+
             /// The name's lower-case spelling, where it has one.
             pub(super) const fn text(self) -> Option<&'static [u8]> {
                 match self {
                     $(Self::$name => Some($text),)*
                     Self::Mcp | Self::Other => None,
-                }
-            }
-
-            fn of(lower: &[u8]) -> Self {
-                match lower {
-                    $($text => Self::$name,)*
-                    _ if lower.starts_with(b"mcp-") => Self::Mcp,
-                    _ => Self::Other,
                 }
             }
         }
@@ -80,19 +75,27 @@ macro_rules! names {
 
 names! {
     Accept = b"accept",
+    Allow = b"allow",
     Authorization = b"authorization",
     Baggage = b"baggage",
+    Buffering = b"x-accel-buffering",
+    CacheControl = b"cache-control",
     Connection = b"connection",
     ContentEncoding = b"content-encoding",
+    ContentLanguage = b"content-language",
     ContentLength = b"content-length",
     ContentType = b"content-type",
+    ETag = b"etag",
     Expect = b"expect",
+    Expires = b"expires",
     Host = b"host",
     LastEventId = b"last-event-id",
+    LastModified = b"last-modified",
     Method = b"mcp-method",
-    Subject = b"mcp-name",
     Origin = b"origin",
+    RetryAfter = b"retry-after",
     Session = b"mcp-session-id",
+    Subject = b"mcp-name",
     TraceParent = b"traceparent",
     TraceState = b"tracestate",
     TransferEncoding = b"transfer-encoding",
@@ -101,13 +104,78 @@ names! {
     Version = b"mcp-protocol-version",
 }
 
-/// Bytes of the longest name above.
-const LONGEST: usize = 20;
+/// A short name in words, so that it is compared at once: its bytes, zeros, and its length.
+type Packed = [[u8; 8]; 3];
+
+/// A packed name is shorter than this.
+const PACKED: usize = size_of::<Packed>();
+
+/// No name: none is so long.
+const NOTHING: Packed = [[0xFF; 8]; 3];
+
+/// Every listed name at its [`slot`].
+const SLOTS: [(Packed, Name); 64] = slots();
+
+const fn slots() -> [(Packed, Name); 64] {
+    let mut slots = [(NOTHING, Name::Other); 64];
+    let mut listed = Name::LISTED;
+    while let [(text, name), others @ ..] = listed {
+        assert!(text.len() < PACKED, "a name is too long");
+        let mut packed = [[0; 8]; 3];
+        let mut at = 0;
+        while at < text.len() {
+            packed[at / 8][at % 8] = text[at];
+            at += 1;
+        }
+        packed[2][7] = text.len().to_le_bytes()[0];
+        let place = &mut slots[slot(packed)];
+        assert!(
+            place.0[2][7] == NOTHING[2][7],
+            "two names have one slot: try other factors"
+        );
+        *place = (packed, *name);
+        listed = others;
+    }
+    slots
+}
+
+/// Where a name is looked for.
+const fn slot([a, b, c]: Packed) -> usize {
+    let mixed = u64::from_le_bytes(a) ^ u64::from_le_bytes(b) ^ u64::from_le_bytes(c);
+    (mixed.wrapping_mul(0x0067_dba8_5898_9009) >> 58) as usize
+}
 
 impl Name {
     /// This name alone, as a set.
     pub(super) const fn bit(self) -> u32 {
         1 << self as u32
+    }
+
+    /// The name that is spelt so; `None` if it is no token.
+    fn of(spelt: &[u8]) -> Option<Self> {
+        let mut packed = Packed::default();
+        let bytes = packed.as_flattened_mut();
+        let Some((place, [.., length])) = bytes.split_at_mut_checked(spelt.len()) else {
+            return Self::unlisted(spelt);
+        };
+        place.copy_from_slice(spelt);
+        *length = spelt.len().to_le_bytes()[0];
+        bytes.make_ascii_lowercase();
+        match SLOTS.get(slot(packed)) {
+            Some((listed, name)) if *listed == packed => Some(*name),
+            _ => Self::unlisted(spelt),
+        }
+    }
+
+    /// What a name is that is not listed above.
+    fn unlisted(spelt: &[u8]) -> Option<Self> {
+        let token = !spelt.is_empty() && spelt.iter().all(|byte| is_token(*byte));
+        let mcp = |front: &[u8]| front.eq_ignore_ascii_case(b"mcp-");
+        match (token, spelt.get(..4).is_some_and(mcp)) {
+            (false, _) => None,
+            (true, true) => Some(Self::Mcp),
+            (true, false) => Some(Self::Other),
+        }
     }
 }
 
@@ -125,27 +193,8 @@ impl<'a> Field<'a> {
     /// Reads the line that `input` begins with, and returns what is behind its CRLF; `None` if there is no
     /// such line, or not yet.
     pub(super) fn read(input: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let mut lower = [0; LONGEST];
-        let mut length = 0;
-        for (byte, place) in input.iter().zip(&mut lower) {
-            let folded = TOKEN.get(usize::from(*byte)).copied().unwrap_or_default();
-            if folded == 0 {
-                break;
-            }
-            *place = folded;
-            length += 1;
-        }
-        if length == LONGEST {
-            let rest = input.get(LONGEST..).unwrap_or_default();
-            length += rest
-                .iter()
-                .take_while(|byte| token_byte(**byte).is_some())
-                .count();
-        }
-        let (spelt, rest) = input.split_at_checked(length)?;
-        if spelt.is_empty() {
-            return None;
-        }
+        let (spelt, rest) = input.split_at_checked(memchr::memchr(b':', input)?)?;
+        let name = Name::of(spelt)?;
         let mut rest = rest.strip_prefix(b":")?;
         while let [b' ' | b'\t', behind @ ..] = rest {
             rest = behind;
@@ -155,17 +204,20 @@ impl<'a> Field<'a> {
         while let [before @ .., b' ' | b'\t'] = value {
             value = before;
         }
-        let name = match lower.get(..length) {
-            Some(lower) => Name::of(lower),
-            None if lower.starts_with(b"mcp-") => Name::Mcp,
-            None => Name::Other,
-        };
         Some((Self { name, spelt, value }, rest))
+    }
+
+    /// Appends the line, with its name in lower case.
+    pub(super) fn push_line(&self, out: &mut Vec<u8>) {
+        match self.name.text() {
+            Some(name) => push_line(out, name, self.value),
+            None => push_line(out, &self.spelt.to_ascii_lowercase(), self.value),
+        }
     }
 }
 
 /// How many bytes at the front are printable ASCII or tabs.
-fn text(bytes: &[u8]) -> usize {
+pub(super) fn text(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
         at += printable(bytes.get(at..).unwrap_or_default());
@@ -205,3 +257,18 @@ const fn unprintable(word: u64) -> u64 {
     let delete = (word ^ (ONES * 0x7F)).wrapping_sub(ONES);
     (control | delete) & TOPS
 }
+
+/// A Content-Length; one with zeros in front has been read as octal by some.
+pub(super) fn length(digits: &[u8]) -> Option<u64> {
+    if !matches!(digits, [b'0'] | [b'1'..=b'9', ..]) || digits.len() > LENGTH_DIGITS {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + u64::from(digit - b'0'))
+    })
+}
+
+/// Digits of the longest Content-Length that is read.
+const LENGTH_DIGITS: usize = 18;

@@ -15,12 +15,8 @@ pub(super) fn request(route: &Route, head: &Head<'_>, with_session: bool, body: 
     let mut out = Vec::with_capacity(route.head.len() + head.length + body.len() + 40);
     out.extend_from_slice(&route.head);
     for field in &head.fields {
-        if !route.passes(field, with_session) {
-            continue;
-        }
-        match field.name.text() {
-            Some(name) => push_line(&mut out, name, field.value),
-            None => push_line(&mut out, &field.spelt.to_ascii_lowercase(), field.value),
+        if route.passes(field, with_session) {
+            field.push_line(&mut out);
         }
     }
     end(&mut out, body);
@@ -60,7 +56,8 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// A line of a head.
+pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

@@ -6,13 +6,10 @@
 
 use smallvec::SmallVec;
 
-use super::field::{Field, Name, token_byte};
+use super::field::{self, Field, Name, is_token};
 
 /// Most fields of a head.
 const MAX_FIELDS: usize = 100;
-
-/// Digits of the longest Content-Length that is read.
-const LENGTH_DIGITS: usize = 18;
 
 /// The request is not plain: another parser has to say what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +35,8 @@ pub(super) struct Head<'a> {
     pub(super) framing: Framing,
     /// The names that are there, as a set.
     names: u32,
+    /// Where in `fields` a name that is there is first.
+    places: [u8; Name::COUNT],
     /// The names that are there more than once, as a set.
     repeated: u32,
 }
@@ -49,7 +48,7 @@ impl<'a> Head<'a> {
     ///
     /// [`NotPlain`], also if the head is incomplete: [`Search`] tells.
     pub(super) fn read(input: &'a [u8]) -> Result<Self, NotPlain> {
-        let (method, rest) = word(input, |byte| token_byte(byte).is_some())?;
+        let (method, rest) = word(input, is_token)?;
         let (target, rest) = word(rest, |byte| matches!(byte, 0x21..=0x7E))?;
         let mut rest = rest.strip_prefix(b"HTTP/1.1\r\n").ok_or(NotPlain)?;
         // The forms of a target that are for proxies, and methods whose answers are framed in their own way or
@@ -65,6 +64,7 @@ impl<'a> Head<'a> {
             length: 0,
             framing: Framing::Length(0),
             names: 0,
+            places: [0; Name::COUNT],
             repeated: 0,
         };
         let behind = loop {
@@ -81,12 +81,18 @@ impl<'a> Head<'a> {
     }
 
     fn take(&mut self, field: Field<'a>) -> Result<(), NotPlain> {
-        if self.fields.len() == MAX_FIELDS {
+        let at = self.fields.len();
+        if at == MAX_FIELDS {
             return Err(NotPlain);
         }
         let bit = field.name.bit();
         let same = |other: &Field<'_>| other.spelt.eq_ignore_ascii_case(field.spelt);
-        if self.names & bit != 0 && (field.name != Name::Mcp || self.fields.iter().any(same)) {
+        if self.names & bit == 0 {
+            if let (Some(place), Ok(at)) = (self.places.get_mut(field.name as usize), at.try_into())
+            {
+                *place = at;
+            }
+        } else if field.name != Name::Mcp || self.fields.iter().any(same) {
             self.repeated |= bit;
         }
         self.names |= bit;
@@ -116,7 +122,7 @@ impl<'a> Head<'a> {
             self.value(Name::TransferEncoding),
         ) {
             (None, None) => Framing::Length(0),
-            (Some(digits), None) => Framing::Length(number(digits).ok_or(NotPlain)?),
+            (Some(digits), None) => Framing::Length(field::length(digits).ok_or(NotPlain)?),
             (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
             _ => return Err(NotPlain),
         };
@@ -143,10 +149,9 @@ impl<'a> Head<'a> {
         if !self.has(name) {
             return None;
         }
-        let mut fields = self.fields.iter();
-        fields
-            .find(|field| field.name == name)
-            .map(|field| field.value)
+        let place = self.places.get(name as usize)?;
+        let field = self.fields.get(usize::from(*place))?;
+        Some(field.value)
     }
 }
 
@@ -163,18 +168,6 @@ fn word(input: &[u8], is_part: impl Fn(u8) -> bool) -> Result<(&[u8], &[u8]), No
     } else {
         Ok((word, rest))
     }
-}
-
-/// A Content-Length; one with zeros in front has been read as octal by some.
-fn number(digits: &[u8]) -> Option<u64> {
-    if !matches!(digits, [b'0'] | [b'1'..=b'9', ..]) || digits.len() > LENGTH_DIGITS {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |number, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number * 10 + u64::from(digit - b'0'))
-    })
 }
 
 /// How far the search for the end of a head went.
@@ -197,10 +190,7 @@ impl Search {
     /// [`NotPlain`] as soon as this cannot become a head: it begins with what no method has, a line ends in
     /// LF alone, or there are more than `most` bytes and still no end.
     pub(super) fn finds_end(&mut self, input: &[u8], most: usize) -> Result<bool, NotPlain> {
-        if input
-            .first()
-            .is_some_and(|byte| token_byte(*byte).is_none())
-        {
+        if input.first().is_some_and(|byte| !is_token(*byte)) {
             return Err(NotPlain);
         }
         while let Some(at) = find(input, b'\n', self.seen) {

@@ -5,12 +5,10 @@
 //! Everything else is odd. A field passes to the client only because it is listed here; credentials, cookies,
 //! challenges, redirects and framing are not.
 
-use std::mem::MaybeUninit;
-
-use httparse::{Header, ParserConfig, Response, Status};
-
 use super::Asked;
 use super::chunked::{Bad, Chunked};
+use super::field::{self, Field, Name};
+use super::forward::push_line;
 
 /// The longest head that is read here, informational ones before it included, in bytes.
 pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -101,32 +99,65 @@ impl Framing {
 }
 
 /// Reads the head at the front of `data`. Appends the head for the client to `lines`, each line with its CRLF, in
-/// which framing and the blank line are missing; what is there of an odd one means nothing.
+/// which framing and the blank line are missing; what is there of any other means nothing.
 pub(super) fn read(data: &[u8], asked: &Asked, lines: &mut Vec<u8>) -> Found {
-    // The parser would skip line ends here, which other readers take for an empty head.
-    if data.first().is_some_and(|&first| first != b'H') {
+    let front = data.get(..VERSION.len()).unwrap_or(data);
+    if !VERSION.starts_with(front) {
         return Found::Odd;
     }
-    let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_FIELDS];
-    let mut response = Response::new(&mut []);
-    let config = ParserConfig::default();
-    let bytes = match config.parse_response_with_uninit_headers(&mut response, data, &mut fields) {
-        Ok(Status::Complete(bytes)) => bytes,
-        Ok(Status::Partial) => return Found::Partial,
-        Err(_) => return Found::Odd,
+    let Some((status, mut rest)) = status(data) else {
+        return unread(data);
     };
-    match (response.version, response.code) {
-        (Some(1), Some(100 | 102..=199)) => Found::Informational(bytes),
-        (Some(1), Some(status @ (OK | ACCEPTED))) if (status == OK) == asked.id.is_some() => {
-            let fields = Fields::gather(response.headers, status, lines);
-            let head = fields.and_then(|fields| fields.into_head(bytes, status, asked, lines));
-            head.map_or(Found::Odd, Found::Head)
+    let before = lines.len();
+    lines.extend_from_slice(VERSION);
+    lines.extend_from_slice(status);
+    lines.extend_from_slice(b" \r\n");
+    let mut fields = Fields::default();
+    for _ in 0..=MAX_FIELDS {
+        if let Some(content) = rest.strip_prefix(b"\r\n") {
+            let bytes = data.len() - content.len();
+            let status = match status {
+                b"200" if asked.id.is_some() => OK,
+                b"202" if asked.id.is_none() => ACCEPTED,
+                [b'1', _, _] if status != b"101" => {
+                    lines.truncate(before);
+                    return Found::Informational(bytes);
+                }
+                _ => return Found::Odd,
+            };
+            let head = fields.into_head(bytes, status, asked, lines);
+            return head.map_or(Found::Odd, Found::Head);
         }
-        _ => Found::Odd,
+        let Some((field, behind)) = Field::read(rest) else {
+            return unread(rest);
+        };
+        fields.add(&field, lines);
+        rest = behind;
+    }
+    Found::Odd
+}
+
+const VERSION: &[u8] = b"HTTP/1.1 ";
+
+/// The three digits of the status, and what is behind its line; `None` if there is no such line, or not yet.
+fn status(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (status, rest) = data.strip_prefix(VERSION)?.split_at_checked(3)?;
+    let reason = field::text(rest);
+    let separated = reason == 0 || rest.starts_with(b" ");
+    let rest = rest.get(reason..)?.strip_prefix(b"\r\n")?;
+    (separated && status.iter().all(u8::is_ascii_digit)).then_some((status, rest))
+}
+
+/// What a line is that cannot be read: odd, unless there is more of it to come.
+fn unread(line: &[u8]) -> Found {
+    if line.contains(&b'\n') {
+        Found::Odd
+    } else {
+        Found::Partial
     }
 }
 
-/// The fields that matter here, each at most once.
+/// The fields that matter here.
 #[derive(Default)]
 struct Fields<'a> {
     length: Option<&'a [u8]>,
@@ -134,56 +165,37 @@ struct Fields<'a> {
     media_type: Option<&'a [u8]>,
     session: Option<&'a [u8]>,
     closes: bool,
+    /// One that may be there once is there twice, or one that may not be there is.
+    odd: bool,
 }
 
 impl<'a> Fields<'a> {
+    fn add(&mut self, field: &Field<'a>, lines: &mut Vec<u8>) {
+        let once = match field.name {
+            Name::ContentLength => &mut self.length,
+            Name::TransferEncoding => &mut self.coding,
+            Name::Session => &mut self.session,
+            Name::ContentType => &mut self.media_type,
+            Name::ContentEncoding => return self.odd = true,
+            Name::Connection => return self.closes |= names_close(field.value),
+            Name::Allow
+            | Name::Buffering
+            | Name::CacheControl
+            | Name::ContentLanguage
+            | Name::ETag
+            | Name::Expires
+            | Name::LastModified
+            | Name::RetryAfter
+            | Name::Version => return field.push_line(lines),
+            _ => return,
+        };
+        self.odd |= once.replace(field.value).is_some();
+        if field.name == Name::ContentType {
+            field.push_line(lines);
+        }
+    }
+
     /// `None` for what is odd.
-    fn gather(fields: &[Header<'a>], status: u16, lines: &mut Vec<u8>) -> Option<Self> {
-        let first: &[u8] = if status == OK {
-            b"HTTP/1.1 200 \r\n"
-        } else {
-            b"HTTP/1.1 202 \r\n"
-        };
-        lines.extend_from_slice(first);
-        let mut gathered = Self::default();
-        for field in fields {
-            gathered.add(field, lines)?;
-        }
-        Some(gathered)
-    }
-
-    fn add(&mut self, field: &Header<'a>, lines: &mut Vec<u8>) -> Option<()> {
-        let mut lower = [0; LONGEST_NAME];
-        let Some(name) = lower.get_mut(..field.name.len()) else {
-            return Some(());
-        };
-        name.copy_from_slice(field.name.as_bytes());
-        name.make_ascii_lowercase();
-        let value = field.value;
-        match &*name {
-            b"content-length" => once(&mut self.length, value)?,
-            b"transfer-encoding" => once(&mut self.coding, value)?,
-            b"mcp-session-id" => once(&mut self.session, value)?,
-            b"content-encoding" => return None,
-            b"connection" => self.closes |= names_close(value),
-            b"content-type" => {
-                once(&mut self.media_type, value)?;
-                line(lines, name, value);
-            }
-            b"allow"
-            | b"cache-control"
-            | b"content-language"
-            | b"etag"
-            | b"expires"
-            | b"last-modified"
-            | b"mcp-protocol-version"
-            | b"retry-after"
-            | b"x-accel-buffering" => line(lines, name, value),
-            _ => {}
-        }
-        Some(())
-    }
-
     fn into_head(
         self,
         bytes: usize,
@@ -191,6 +203,9 @@ impl<'a> Fields<'a> {
         asked: &Asked,
         lines: &mut Vec<u8>,
     ) -> Option<Head> {
+        if self.odd {
+            return None;
+        }
         let kind = match (status, self.media_type.map(media_type)) {
             (ACCEPTED, _) => Kind::Nothing,
             (_, kind) => kind??,
@@ -199,10 +214,10 @@ impl<'a> Fields<'a> {
             if asked.session.as_deref() != Some(session) {
                 return None;
             }
-            line(lines, b"mcp-session-id", session);
+            push_line(lines, b"mcp-session-id", session);
         }
         lines.extend_from_slice(&asked.told);
-        let length = self.length.map(read_length);
+        let length = self.length.map(field::length);
         let framing = match (length, self.coding) {
             (Some(length), None) => Framing::Length(length?),
             (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => {
@@ -219,27 +234,6 @@ impl<'a> Fields<'a> {
             closes: self.closes,
         })
     }
-}
-
-/// Bytes of the longest name that matters.
-const LONGEST_NAME: usize = 20;
-
-/// `None` if it was there already.
-fn once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Option<()> {
-    place.replace(value).is_none().then_some(())
-}
-
-fn line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    for part in [name, b": ", value, b"\r\n"] {
-        lines.extend_from_slice(part);
-    }
-}
-
-/// Digits only, where other readers would take a sign or a list of equal lengths.
-fn read_length(value: &[u8]) -> Option<u64> {
-    let digits = value.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(value).ok().filter(|_| digits)?;
-    text.parse().ok()
 }
 
 fn names_close(value: &[u8]) -> bool {

@@ -197,6 +197,11 @@ fn what_is_not_plain_is_given_back_whole() {
         plain.replace("HTTP/1.1", "HTTP/1.0"),
         plain.replace("HTTP/1.1", "HTTP/2.0"),
         plain.replace("200 OK", "204 No"),
+        plain.replace("200 OK", "2000 OK"),
+        plain.replace("200 OK", "200\tOK"),
+        plain.replace("200 OK", "20x OK"),
+        plain.replace("200 OK\r\n", "200 OK\n"),
+        plain.replace("48\r\n", "48\n"),
         plain.replace("200 OK", "201 Created"),
         plain.replace("200 OK", "202 Accepted"),
         plain.replace("200 OK", "307 Elsewhere"),
@@ -212,6 +217,7 @@ fn what_is_not_plain_is_given_back_whole() {
         plain.replace("Content-Length: 48", "Content-Length: +48"),
         plain.replace("Content-Length: 48", "Content-Length: 48, 48"),
         plain.replace("Content-Length: 48", "Content-Length: 0x30"),
+        plain.replace("Content-Length: 48", "Content-Length: 048"),
         plain.replace("Content-Length: 48", "Content-Length: "),
         plain.replace(
             "Content-Length: 48",
@@ -230,6 +236,8 @@ fn what_is_not_plain_is_given_back_whole() {
         answer(RESULT, &["mcp-session-id: foreign"]),
         answer(RESULT, &["bad name: x"]),
         answer(RESULT, &["x: a\u{0}b"]),
+        answer(RESULT, &["x: \u{e9}"]),
+        answer(RESULT, &[": x"]),
         answer(RESULT, &many),
         format!("{}{plain}", "HTTP/1.1 103 Early\r\n\r\n".repeat(9)),
         format!("HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n{plain}"),
@@ -242,6 +250,26 @@ fn what_is_not_plain_is_given_back_whole() {
         assert_eq!(step.state, State::Odd);
         assert_eq!(seen.answering.take_raw(), format!("{bytes}more").as_bytes());
         assert!(!seen.answering.started());
+    }
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_odd_once_it_is_whole() {
+    for (bytes, state) in [
+        ("", State::More),
+        ("HTTP/1.", State::More),
+        ("HTTP/1.1 20", State::More),
+        ("HTTP/1.1 200 OK\r", State::More),
+        ("HTTP/1.1 200 OK\r\n", State::More),
+        ("HTTP/1.1 200 OK\r\nbad name", State::More),
+        ("HTTP/1.1 200 OK\r\nx: y\r", State::More),
+        ("HTTP/1.1 200 OK\r\nbad name: x\r\n", State::Odd),
+        ("HTTP/1.1 200 OK\n", State::Odd),
+        ("HTTP/1.0", State::Odd),
+        ("http", State::Odd),
+        ("\r\nHTTP/1.1", State::Odd),
+    ] {
+        assert_eq!(one(OPEN, request(), bytes).state, state, "{bytes:?}");
     }
 }
 

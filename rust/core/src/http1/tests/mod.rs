@@ -8,6 +8,7 @@
 mod answer;
 mod chunked;
 mod cuts;
+mod field;
 mod gate;
 mod intake;
 mod pieces;
