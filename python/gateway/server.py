@@ -248,7 +248,7 @@ class _Connection(TCPServer):
                 protocol.connection = _Codec(
                     h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
                 )
-                protocol.can_read = Pause(self.reader, protocol.receive)
+                protocol.can_read = Pause(self.reader, protocol.receive, protocol.waiting)
                 self._protocol = protocol
                 self.protocol = cast("ProtocolWrapper", protocol)
                 await self.idle_task.restart(task_group, self._idle_timeout)
@@ -340,6 +340,10 @@ class _Http1(H11Protocol):
     def receive(self, data: bytes) -> None:
         """Keep what came while a request is served, to be read after it."""
         self.connection.receive_data(data)
+
+    def waiting(self) -> int:
+        """How many bytes came behind the request that is served."""
+        return len(self.connection.trailing_data[0])
 
     @property
     def still_receives(self) -> bool:

@@ -69,11 +69,18 @@ class Pause:
     Args:
         reader: the connection's, which nobody else reads meanwhile.
         keep: takes in what comes.
+        waiting: how many bytes wait already.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, keep: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        keep: Callable[[bytes], None],
+        waiting: Callable[[], int],
+    ) -> None:
         self._reader = reader
         self._keep = keep
+        self._waiting = waiting
         self._over = asyncio.Event()
 
     async def set(self) -> None:
@@ -92,7 +99,7 @@ class Pause:
             ClientLeft: it did, or sends too much.
         """
         over = asyncio.create_task(self._over.wait())
-        room = WAITING_BYTES
+        room = max(WAITING_BYTES - self._waiting(), 0)
         try:
             while not over.done():
                 reading = asyncio.create_task(self._reader.read(room + 1))

@@ -142,7 +142,6 @@ class Wire(asyncio.Protocol):
     __slots__ = (
         "_active",
         "_behind",
-        "_behind_bytes",
         "_closing",
         "_handed",
         "_intake",
@@ -170,9 +169,9 @@ class Wire(asyncio.Protocol):
         self._write: Callable[[bytes], None]
         self._task: asyncio.Task[None] | None = None
         self._handed: HandedRequest | None = None
-        self._behind: list[bytes] = []
-        """What came while a message was served."""
-        self._behind_bytes = 0
+        self._behind = bytearray()
+        """What came while a message was served; the core gets it once it has no whole message
+        left, so that what waits is bounded however many messages end meanwhile."""
         self.busy = False
         """Whether a message is being served."""
         self._stalled = 0.0
@@ -253,10 +252,7 @@ class Wire(asyncio.Protocol):
             self.close()
         elif not self._stalled and not self._closing:
             self.held = self.watched = False
-            behind = b"".join(self._behind)
-            self._behind.clear()
-            self._behind_bytes = 0
-            self._act_on(self._receive(behind))
+            self._act_on(self._next())
 
     def go_on(self, app: ASGIApp) -> None:
         """Let an application answer the message that was forwarded, or, if the client has left,
@@ -322,23 +318,30 @@ class Wire(asyncio.Protocol):
         """Keep what came behind a message that is being served."""
         if not self._closing:
             self.watched = True
-            self._behind.append(data)
-            self._behind_bytes += len(data)
-            if self._behind_bytes > WAITING_BYTES:
+            self._behind += data
+            if len(self._behind) > WAITING_BYTES:
                 self._transport.abort()
+
+    def _next(self) -> Found | tuple[Found] | None:
+        """What the core says of what waits."""
+        found = self._receive(b"")
+        if found is None and self._behind:
+            behind, self._behind = bytes(self._behind), bytearray()
+            found = self._receive(behind)
+        return found
 
     def _act_on(self, found: Found | tuple[Found] | None) -> None:
         """Do what the core says, message by message, until one has to be waited for."""
         while found is not None:
             self._active = True
-            more = type(found) is tuple
+            more = type(found) is tuple or len(self._behind) > 0
             self._do(found[0] if isinstance(found, tuple) else found)
             if not more:
                 return
             if self.held:
                 self.watched = True
                 return
-            found = self._receive(b"")
+            found = self._next()
 
     def _do(self, found: Found) -> None:
         """Do what the core says of one message."""
@@ -353,7 +356,7 @@ class Wire(asyncio.Protocol):
         elif isinstance(found, Foreign):
             self._closing = self.held = True
             self._port.leave(self)
-            self._port.take_over(self._transport, found.raw)
+            self._port.take_over(self._transport, found.raw + self._behind)
         else:
             self._write(found.answer)
             self.close()

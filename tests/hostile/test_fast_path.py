@@ -1,0 +1,81 @@
+"""What a client or a server does on a connection never costs more than a bound, whichever door."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.downstream.wire import WAITING_BYTES
+from support.doors import NAME, OPEN, Run, Say, Side, looping
+from support.raw_server import plainly
+
+READ_BYTES = 256 * 1024
+"""The most that an event loop reads at once."""
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.json"
+    path.write_bytes(OPEN)
+    return path
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    with looping() as run:
+        yield run
+
+
+def post(body: bytes) -> bytes:
+    """A message over HTTP."""
+    head = b"POST /mcp HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\n"
+    return head % NAME + b"content-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+CALL = post(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}')
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_waits_behind_calls_is_bounded_however_many_end(
+    policy: Path, run: Run, fast: bool
+) -> None:
+    async def main() -> None:
+        side = Side(policy, fast=fast)
+        await side.open()
+        reader, writer = await asyncio.open_connection("127.0.0.1", side.port)
+        burst = CALL * (WAITING_BYTES // len(CALL) - 1)
+        bound = WAITING_BYTES + READ_BYTES + len(burst)
+        waits = 0
+        try:
+            async with asyncio.timeout(10):
+                while waits <= bound:
+                    writer.write(burst)
+                    waits += len(burst)
+                    if not (answers := await reader.read(1 << 16)):
+                        break
+                    waits -= answers.count(b"HTTP/1.1 200") * len(CALL)
+        except ConnectionError:
+            pass
+        writer.transport.abort()
+        await side.close()
+        assert waits <= bound
+
+    run(main())
+
+
+def test_what_waits_behind_a_call_is_taken_over_whole(policy: Path, run: Run) -> None:
+    async def main() -> None:
+        side = Side(policy, fast=True)
+        await side.open()
+        side.server.script = lambda asked: ["wait", *plainly(asked)]
+        head, blank, body = CALL.partition(b"\r\n\r\n")
+        expecting = CALL + head + b"\r\nexpect: 100-continue" + blank
+        answers, _ = await side.talk([Say((expecting, body), answers=2)])
+        assert [answer.status for answer in answers if answer.status != 100] == [200, 200]
+        assert [asked.body for asked in side.server.asked] == [body, body]
+        await side.close()
+
+    run(main())
