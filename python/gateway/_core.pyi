@@ -283,7 +283,9 @@ class Engine:
         now_ns: int | None = None,
     ) -> None:
         """End a decision's reservation, once: `not-sent` gives it back to the window it came from,
-        the others leave it charged and free its concurrency."""
+        the others leave it charged and free its concurrency. The time since `decide` is counted as
+        that of the `request` and, unless it was not sent, of the `upstream`; a refusal's was
+        counted when it was decided, and that of `subscriptions/listen` says nothing."""
     def filter_list(self, caller: Caller, body: bytes) -> bytes:
         """A server's message without its hidden tools; the same object where nothing was to do.
 
@@ -310,8 +312,8 @@ class Engine:
     def usage_lines(self, caller: Caller, *, now_ns: int | None = None) -> bytes:
         """`usage_ratios` as lines of `interlock_limit_usage_ratio`, likewise."""
     def observe(self, phase: Literal["decide", "request", "upstream"], duration_ns: int) -> None:
-        """Count how long something took: a `request` that was admitted from its last byte in to
-        its answer's last byte out, or the `upstream` part of it. `decide` counts itself.
+        """Count how long something took that was not decided here; `decide` and `settle` count what
+        was.
 
         Raises:
             ValueError: there is no such phase.

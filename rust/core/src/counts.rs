@@ -159,9 +159,12 @@ impl Counts {
         }
     }
 
-    /// Counts one decision's duration.
-    pub fn observe(&self, ns: u64) {
+    /// Counts what a decision took; with a refusal, that was the whole request.
+    pub fn observe(&self, decision: &Decision, ns: u64) {
         self.phase(Phase::Decide).observe(ns);
+        if !decision.allowed {
+            self.phase(Phase::Request).observe(ns);
+        }
     }
 
     /// The durations of one phase, to add to or to read.

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use gateway_core::counts::Phase;
 use gateway_core::decimal::Decimal;
 use gateway_core::decision::{Decision as Core, LimitReport};
 use gateway_core::denial;
@@ -19,12 +20,21 @@ use smallvec::SmallVec;
 
 use crate::clock;
 
+/// When a decision was begun and when it was made, in nanoseconds since boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    pub started: u64,
+    pub ended: u64,
+}
+
 /// What was decided of one message, and the reservation that goes with it.
 pub struct Decided {
     /// Boxed as it comes, so that it is not moved.
     pub core: Box<Core>,
     pub engine: Arc<Engine>,
-    reserved: Mutex<SmallVec<[Reservation; 1]>>,
+    /// `None` once it was settled.
+    reserved: Mutex<Option<SmallVec<[Reservation; 1]>>>,
+    times: Times,
 }
 
 /// The same for Python. Mostly nobody there asks for it, and then it is not made.
@@ -36,7 +46,7 @@ type Answer<'py> = (u16, Fields<'py>, Bound<'py, PyBytes>);
 
 impl Decided {
     /// Takes the reservations out of the core's decision, so that they are settled once.
-    pub fn new(mut core: Box<Core>, engine: Arc<Engine>) -> Self {
+    pub fn new(mut core: Box<Core>, engine: Arc<Engine>, times: Times) -> Self {
         let mut reserved: SmallVec<[Reservation; 1]> = SmallVec::new();
         if let Some(reservation) = core.reservation.take() {
             reserved.push(reservation);
@@ -45,25 +55,38 @@ impl Decided {
             reserved.extend(part.reservation.take());
         }
         Self {
+            reserved: Mutex::new(core.allowed.then_some(reserved)),
             core,
-            reserved: Mutex::new(reserved),
             engine,
+            times,
         }
     }
 
-    /// Ends what is still reserved.
+    /// Ends what is still reserved, and counts what the call took; once, and nothing of what was refused.
     pub fn settle(&self, outcome: Outcome, now_ns: Option<u64>) {
-        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        if reserved.is_empty() {
+        let mut held = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(reserved) = held.as_mut() else {
             return;
-        }
-        // The time matters only to what is given back.
-        let now = match outcome {
-            Outcome::NotSent => clock::now(now_ns),
-            Outcome::Done | Outcome::Unknown => Nanos::default(),
         };
+        let passed = clock::boottime_ns();
+        let now = now_ns.map_or_else(|| clock::at(passed), Nanos);
         for reservation in reserved.drain(..) {
             self.engine.settle(reservation, outcome, now);
+        }
+        *held = None;
+        // How long somebody listens says nothing of how long an answer takes.
+        if self.core.method.as_deref() == Some("subscriptions/listen") {
+            return;
+        }
+        let counts = self.engine.counts();
+        let since = |then: u64| passed.saturating_sub(then);
+        counts
+            .phase(Phase::Request)
+            .observe(since(self.times.started));
+        if outcome != Outcome::NotSent {
+            counts
+                .phase(Phase::Upstream)
+                .observe(since(self.times.ended));
         }
     }
 

@@ -17,7 +17,7 @@ use gateway_core::time::Nanos;
 use gateway_core::{explain, listing, usage};
 
 use crate::clock;
-use crate::decision::{Decided, Decision};
+use crate::decision::{Decided, Decision, Times};
 use crate::limits::LimitTable;
 use crate::policy::PolicySet;
 
@@ -154,8 +154,11 @@ impl Engine {
                 .decide(&caller.0, body.as_bytes(), claims.as_ref(), now),
         );
         let ended = clock::boottime_ns();
-        self.0.counts().observe(ended.saturating_sub(started));
-        Ok(Decision(Arc::new(Decided::new(core, self.0.clone()))))
+        let times = Times { started, ended };
+        let took = ended.saturating_sub(started);
+        self.0.counts().observe(&core, took);
+        let decided = Decided::new(core, self.0.clone(), times);
+        Ok(Decision(Arc::new(decided)))
     }
 
     #[pyo3(signature = (decision, outcome, *, now_ns = None))]

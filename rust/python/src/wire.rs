@@ -1,5 +1,6 @@
 //! The fast path's codec for Python: one call for each arrival of bytes, in either direction.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +15,7 @@ use gateway_core::http1::{
 };
 
 use crate::clock;
-use crate::decision::{Decided, Decision};
+use crate::decision::{Decided, Decision, Times};
 use crate::engine::{Caller, Engine};
 
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -114,7 +115,16 @@ impl Intake {
         data: &Bound<'py, PyBytes>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let gate = self.gate.get();
-        let clock = || clock::now(None);
+        // Asked when a decision begins and when it is made.
+        let times = Cell::new(Times::default());
+        let clock = || {
+            let read = clock::boottime_ns();
+            times.set(Times {
+                started: times.get().ended,
+                ended: read,
+            });
+            clock::at(read)
+        };
         let found = match self.core.receive(gate.now(), data.as_bytes(), &clock) {
             Received::More => return Ok(py.None().into_bound(py)),
             Received::Answer(answer) => PyBytes::new(py, &answer).into_any(),
@@ -124,7 +134,7 @@ impl Intake {
                     tag: forward.tag,
                     request: PyBytes::new(py, &forward.bytes).unbind(),
                     caller: forward.caller,
-                    decided: Arc::new(Decided::new(forward.decision, engine)),
+                    decided: Arc::new(Decided::new(forward.decision, engine, times.get())),
                     answering: Box::new(Answering::new(forward.asked)),
                     step: None,
                 };
@@ -132,7 +142,7 @@ impl Intake {
             }
             Received::HandOver(request) => {
                 let tag = request.tag.unwrap_or_default();
-                let decided = |core| Decided::new(core, gate.engines[tag].clone());
+                let decided = |core| Decided::new(core, gate.engines[tag].clone(), times.get());
                 let handed = HandedOver {
                     tag,
                     method: request.method,

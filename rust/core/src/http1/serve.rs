@@ -75,7 +75,8 @@ pub(super) fn serve(
         return undecided();
     };
     let decision = Box::new(route.engine.decide(&caller, body, Some(&claims), now));
-    route.engine.counts().observe(clock().since(now));
+    let took = clock().since(now);
+    route.engine.counts().observe(&decision, took);
     if !decision.allowed {
         let protocol = route.engine.options().protocol_denials;
         return Received::Answer(forward::answer(&denial::answer(&decision, protocol), false));
