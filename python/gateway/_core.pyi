@@ -351,14 +351,14 @@ class Gate:
     def drain(self) -> None:
         """Hand everything over from now on."""
 
-Found: TypeAlias = bytes | Exchange | HandedOver | Foreign | Failed
+_Found: TypeAlias = bytes | Exchange | HandedOver | Foreign | Failed
 
 @final
 class Intake:
     """The incoming half of one client's connection (RFC 9112), without the socket."""
 
     def __new__(cls, gate: Gate) -> Intake: ...
-    def receive(self, data: bytes) -> Found | tuple[Found] | None:
+    def receive(self, data: bytes) -> _Found | tuple[_Found] | None:
         """Take what came and say what is to be done with the first whole message.
 
         In a tuple where more is kept behind that message, to be looked at once it is served.

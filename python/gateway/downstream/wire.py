@@ -19,11 +19,13 @@ from gateway.downstream.passage import Passage
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway._core import Found, Gate
+    from gateway._core import Failed, Gate
     from gateway.asgi import ASGIApp, Scope
     from gateway.denial import Answer
     from gateway.downstream.http import HttpDoor
     from gateway.downstream.visit import Service
+
+    Found = bytes | Exchange | HandedOver | Foreign | Failed
 
 TICK_S = 0.25
 """How often deadlines are looked at, and so how late one may be noticed."""
