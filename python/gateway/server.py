@@ -163,7 +163,7 @@ class Listener:
         hurried.cancel()
 
     async def _all_gone(self) -> None:
-        while self._connections or self._fast_connections:
+        while self._connections or (self._fast is not None and not self._fast.is_gone):
             if self._connections:
                 await asyncio.wait(self._connections)
             if self._fast is not None:

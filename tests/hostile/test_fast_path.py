@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.downstream.wire import WAITING_BYTES
+from differential import said
+from differential.said import modern, routed
+from gateway.downstream.wire import FLUSH_S, WAITING_BYTES
+from support.door import run as run_bounded
 from support.doors import NAME, OPEN, Run, Say, Side, looping
-from support.raw_server import plainly
+from support.fast import FastRig, local
+from support.raw_server import plainly, turns
 
 READ_BYTES = 256 * 1024
 """The most that an event loop reads at once."""
@@ -79,3 +83,59 @@ def test_what_waits_behind_a_call_is_taken_over_whole(policy: Path, run: Run) ->
         await side.close()
 
     run(main())
+
+
+TASK = post(
+    b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","task":{"ttl":1}}}'
+)
+"""A call that is handed over."""
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("request_", [CALL, TASK], ids=["passed", "handed-over"])
+def test_a_drain_waits_for_calls_whose_clients_left(
+    policy: Path, run: Run, request_: bytes, fast: bool
+) -> None:
+    async def main() -> None:
+        side = Side(policy, fast=fast)
+        await side.open()
+        side.server.script = lambda asked: ["wait", *plainly(asked)]
+        _, writer = await asyncio.open_connection("127.0.0.1", side.port)
+        writer.write(request_)
+        async with asyncio.timeout(10):
+            while not side.server.asked:
+                await turns(1)
+            writer.close()
+            await turns(20)
+            side.gateway.drain()
+            draining = asyncio.create_task(side.listener.drain(60))
+            await turns(20)
+            assert not draining.done()
+            assert side.gateway.routes()[0].in_flight == 1
+            side.server.left.set()
+            await draining
+        assert side.gateway.routes()[0].in_flight == 0
+        assert not side.gateway.routes()[0].upstream_errors
+        await side.close()
+
+    run(main())
+
+
+def test_a_client_that_ends_its_side_and_takes_nothing_is_let_go() -> None:
+    async def main() -> None:
+        rig = FastRig()
+        wire, transport = rig.connect()
+        transport.takes = False
+        fields = routed("tools/call", b"Mcp-Name: t")
+        wire.data_received(local(said.post(modern("tools/call", {"name": "t"}), *fields)))
+        assert rig.in_flight == (1, 1)
+        wire.eof_received()
+        transport.close()  # as the event loop does
+        assert rig.in_flight == (0, 0)
+        rig.wait(FLUSH_S - 1)
+        assert transport.ended == "closing"
+        rig.wait(2)
+        assert transport.ended == "aborted"
+        assert rig.port.is_gone
+
+    run_bounded(main())

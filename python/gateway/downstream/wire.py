@@ -92,14 +92,19 @@ class Port:
         self.passages.discard(passage)
         self._look_whether_gone()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing is under way and no connection is left."""
+        return not self.wires and not self.passages
+
     async def gone(self) -> None:
         """Until nothing is under way and no connection is left."""
-        if self.wires or self.passages:
+        if not self.is_gone:
             self._gone = asyncio.get_running_loop().create_future()
             await self._gone
 
     def _look_whether_gone(self) -> None:
-        if not self.wires and not self.passages and self._gone is not None:
+        if self.is_gone and self._gone is not None:
             if not self._gone.done():
                 self._gone.set_result(None)
             self._gone = None
@@ -147,6 +152,7 @@ class Wire(asyncio.Protocol):
         "_closing",
         "_handed",
         "_intake",
+        "_lost",
         "_passage",
         "_port",
         "_receive",
@@ -179,6 +185,7 @@ class Wire(asyncio.Protocol):
         self._stalled = 0.0
         """When the client stopped taking bytes; 0 while it takes them."""
         self._closing = False
+        self._lost = False
         self.held = False
         """Whether what comes has to wait: any of the three above."""
         self.watched = False
@@ -218,7 +225,9 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._leave()
-        self._port.leave(self)
+        self._lost = True
+        if self._task is None:
+            self._port.leave(self)
 
     def pause_writing(self) -> None:
         self._stalled = self._port.now + TICK_S
@@ -308,7 +317,7 @@ class Wire(asyncio.Protocol):
             self.break_off()
         elif self._passage.active:
             self._passage.check(now)
-        elif self._closing and not self.busy:
+        elif self._closing and self._task is None:
             if now > self._since + FLUSH_S:
                 self._transport.abort()
         elif not self.busy:
@@ -365,6 +374,8 @@ class Wire(asyncio.Protocol):
 
     def _leave(self) -> None:
         """The client is gone."""
+        if not self._closing:
+            self._since = self._port.now + TICK_S
         self._closing = self.held = self.watched = True
         self._let_write()
         self._passage.leave()
@@ -393,6 +404,7 @@ class Wire(asyncio.Protocol):
         self.close()
 
     def _run(self, app: ASGIApp, handed: HandedRequest) -> None:
+        self._port.enter(self)  # anew, if the client left before
         self._handed = handed
         self._task = asyncio.get_running_loop().create_task(self._serve(app, handed))
 
@@ -407,6 +419,8 @@ class Wire(asyncio.Protocol):
                 self.close()
             else:
                 self.served()
+            if self._lost:
+                self._port.leave(self)
 
     def _scope(self, request: HandedOver) -> Scope:
         path, _, query = request.target.partition(b"?")
