@@ -61,7 +61,8 @@ def readme(result: dict[str, Any]) -> str:
     row = [
         f"{allowed.core_ratio:.2f} of nginx's",
         f"{refused.core_ratio:.2f} of nginx's",
-        f"{alone.added_p50_us:.0f} µs",
+        # Less than none is noise.
+        f"{alone.added_p50_us:.0f} µs" if alone.added_p50_us > 0 else "too little to tell",
         f"{decide['min_us']:.2f} µs",
     ]
     return (
