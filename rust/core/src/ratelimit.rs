@@ -4,7 +4,7 @@
 //! INVARIANT: what follows from a quota alone is worded once, when its policy is compiled. Every byte is printable
 //! ASCII. Limits over fractions are rounded down, since the fields are integers.
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use crate::decision::{Decision, LimitReport};
