@@ -375,6 +375,8 @@ class Intake:
             Failed: a defect; the connection must end with its answer.
         """
 
+    def take_raw(self) -> bytes:
+        """All that was not served yet, as it came; nothing is kept after this."""
     @property
     def pending(self) -> bool:
         """Whether anything is kept that was not served yet."""

@@ -13,7 +13,7 @@ from differential.said import modern, routed
 from gateway.downstream.wire import FLUSH_S, WAITING_BYTES
 from support.door import run as run_bounded
 from support.doors import NAME, OPEN, Run, Say, Side, looping
-from support.fast import FastRig, local
+from support.fast import FastRig, calling, local, result
 from support.raw_server import plainly, turns
 
 READ_BYTES = 256 * 1024
@@ -139,3 +139,48 @@ def test_a_client_that_ends_its_side_and_takes_nothing_is_let_go() -> None:
         assert rig.port.is_gone
 
     run_bounded(main())
+
+
+def test_no_more_bodies_are_kept_than_calls_may_be_in_flight() -> None:
+    async def main() -> None:
+        rig = FastRig(max_in_flight=2)
+        whole = calling()
+        wires = [rig.connect()[0] for _ in range(3)]
+        for wire in wires:
+            wire.data_received(whole[:-1])
+        assert rig.taken_over == [whole[:-1]]
+        assert rig.port.wires == set(wires[:2])
+        wires[0].data_received(whole[-1:])
+        rig.lender.loans[0].answer(result())
+        wires[1].connection_lost(None)
+        for wire, _ in (rig.connect(), rig.connect()):
+            wire.data_received(whole[:-1])
+        assert len(rig.taken_over) == 1
+        wires[0].data_received(whole + whole[:-1])
+        rig.lender.loans[1].answer(result())
+        assert rig.taken_over[1:] == [whole[:-1]]
+
+    run_bounded(main())
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_far_over_the_bound_no_body_is_read(policy: Path, run: Run, fast: bool) -> None:
+    async def main() -> None:
+        side = Side(policy, fast=fast, max_in_flight=2)
+        await side.open()
+        clients = [await asyncio.open_connection("127.0.0.1", side.port) for _ in range(8)]
+        for _, writer in clients:
+            writer.write(CALL[:-1])
+        answers = [asyncio.create_task(reader.readline()) for reader, _ in clients]
+        await turns(50)
+        refused = [answer.result() for answer in answers if answer.done()]
+        assert refused == [b"HTTP/1.1 503 \r\n"] * (2 if fast else 4)
+        for _, writer in clients:
+            writer.write(CALL[-1:])
+        served = {await answer for answer in answers}
+        assert served == {b"HTTP/1.1 503 \r\n", b"HTTP/1.1 200 \r\n"}
+        for _, writer in clients:
+            writer.transport.abort()
+        await side.close()
+
+    run(main())

@@ -61,6 +61,8 @@ class Port:
         self.wires: set[Wire] = set()
         self.passages: set[Passage] = set()
         """Those that go on although their client has left."""
+        self._reading: set[Wire] = set()
+        """Connections on which a body may be incomplete."""
         self.now = 0.0
         """The event loop's time at the last tick; stamps are taken from it."""
         self.take_over: Callable[[asyncio.Transport, bytes], None]
@@ -81,7 +83,16 @@ class Port:
     def leave(self, wire: Wire) -> None:
         """Count a connection out."""
         self.wires.discard(wire)
+        self._reading.discard(wire)
         self._look_whether_gone()
+
+    def may_read(self, wire: Wire) -> bool:
+        """Whether a connection may keep a body that is incomplete, of which there are no more than
+        calls may be in flight."""
+        self._reading.add(wire)
+        if len(self._reading) > self.door.max_in_flight:
+            self._reading = {each for each in self._reading if each.reads}
+        return len(self._reading) <= self.door.max_in_flight
 
     def orphan(self, passage: Passage) -> None:
         """Look after a call whose client has left."""
@@ -215,7 +226,7 @@ class Wire(asyncio.Protocol):
         elif type(found) is bytes:
             self._active = True
             self._write(found)
-        elif found is not None:
+        else:
             self._act_on(found)
 
     def eof_received(self) -> None:
@@ -291,6 +302,11 @@ class Wire(asyncio.Protocol):
         """Whether nothing is under way."""
         return not self.busy and not self._intake.pending
 
+    @property
+    def reads(self) -> bool:
+        """Whether a body is incomplete that came so far."""
+        return self._intake.stage == "body"
+
     def retire(self) -> None:
         """Say to the client that this answer is the last."""
         self.watched = True
@@ -353,6 +369,8 @@ class Wire(asyncio.Protocol):
                 self.watched = True
                 return
             found = self._next()
+        if self.reads and not self._port.may_read(self):
+            self._take_over(self._intake.take_raw())
 
     def _do(self, found: Found) -> None:
         """Do what the core says of one message."""
@@ -365,12 +383,16 @@ class Wire(asyncio.Protocol):
             self.held = self.busy = True
             self._run(self._port.door, HandedRequest(self, self._scope(found), found.body))
         elif isinstance(found, Foreign):
-            self._closing = self.held = True
-            self._port.leave(self)
-            self._port.take_over(self._transport, found.raw + self._behind)
+            self._take_over(found.raw + self._behind)
         else:
             self._write(found.answer)
             self.close()
+
+    def _take_over(self, raw: bytes) -> None:
+        """Leave the connection to hypercorn, with what has come on it."""
+        self._closing = self.held = True
+        self._port.leave(self)
+        self._port.take_over(self._transport, raw)
 
     def _leave(self) -> None:
         """The client is gone."""

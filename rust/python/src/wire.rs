@@ -166,6 +166,10 @@ impl Intake {
         Ok(PyTuple::new(py, [found])?.into_any())
     }
 
+    fn take_raw<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.core.take_raw())
+    }
+
     #[getter]
     fn pending(&self) -> bool {
         !self.core.is_empty()
