@@ -232,6 +232,11 @@ class _Connection(TCPServer):
         self._reading = asyncio.current_task()
         self._read_all = asyncio.Event()
         try:
+            if sock is None:  # as uvloop has it, once a peer has gone
+                return
+            # Out of the group, which would wrap what this raises then elsewhere.
+            client = parse_socket_addr(sock.family, sock.getpeername())
+            server = parse_socket_addr(sock.family, sock.getsockname())
             async with _Tasks(self.loop) as task_group:
                 self._task_group = task_group
                 protocol = _Http1(
@@ -241,8 +246,8 @@ class _Connection(TCPServer):
                     task_group,
                     ConnectionState(self.state),
                     False,
-                    parse_socket_addr(sock.family, sock.getpeername()),
-                    parse_socket_addr(sock.family, sock.getsockname()),
+                    client,
+                    server,
                     self.protocol_send,
                 )
                 protocol.connection = _Codec(

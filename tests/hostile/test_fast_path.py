@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +183,21 @@ def test_far_over_the_bound_no_body_is_read(policy: Path, run: Run, fast: bool) 
         assert served == {b"HTTP/1.1 503 \r\n", b"HTTP/1.1 200 \r\n"}
         for _, writer in clients:
             writer.transport.abort()
+        await side.close()
+
+    run(main())
+
+
+def test_a_client_that_leaves_with_what_is_taken_over_is_no_failure(policy: Path, run: Run) -> None:
+    async def main() -> None:
+        side = Side(policy, fast=True)
+        await side.open()
+        for _ in range(20):
+            client = socket.create_connection(("127.0.0.1", side.port))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(CALL.replace(b"HTTP/1.1", b"HTTP/1.0"))
+            client.close()
+            await turns(6)
         await side.close()
 
     run(main())
