@@ -30,6 +30,7 @@ from hypercorn.typing import ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
 from gateway.downstream.inbox import ClientLeft, Inbox, Pause
+from gateway.downstream.pressure import reset, restrain, restrain_kernel
 from gateway.errors import Problem, StartError
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ HEAD_TIMEOUT_S = 5.0
 """How long a request's head may take from its first byte to its last."""
 MAX_HEAD_BYTES = 32 * 1024
 """Of a request's target and header fields."""
+STALL_S = 30.0
+"""How long a client may take no byte of what it is sent."""
 FLUSH_S = 30.0
 """How long a client may take for the last bytes of a connection that is closed."""
 FAREWELL_S = 1.0
@@ -81,6 +84,7 @@ def bind(address: Address, *, shared: bool = False) -> socket.socket:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            restrain_kernel(sock)
             if shared:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(place)
@@ -187,7 +191,7 @@ class Listener:
         """A protocol that lets hypercorn serve its connection."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=_READ_AHEAD_BYTES, loop=loop)
-        return asyncio.StreamReaderProtocol(reader, self._serve, loop=loop)
+        return _Reader(reader, self._serve, loop=loop)
 
     def _take_over(self, transport: asyncio.Transport, raw: bytes) -> None:
         """Serve a connection by hypercorn from here on.
@@ -219,6 +223,35 @@ class _TurnedAway(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast("asyncio.Transport", transport).abort()
+
+
+class _Reader(asyncio.StreamReaderProtocol):
+    """Reads for hypercorn, and cuts off a client that takes nothing."""
+
+    _stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._to = cast("asyncio.Transport", transport)
+        restrain(self._to)
+        super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        loop = asyncio.get_running_loop()
+        self._stalled = loop.call_later(STALL_S, reset, self._to)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
 
 class _Connection(TCPServer):
@@ -276,7 +309,7 @@ class _Connection(TCPServer):
 
     async def _close(self) -> None:
         # Hypercorn would wait for ever for a client that takes nothing.
-        timer = self.loop.call_later(FLUSH_S, self.writer.transport.abort)
+        timer = self.loop.call_later(FLUSH_S, reset, self.writer.transport)
         try:
             if self._protocol is not None and self._protocol.still_receives:
                 self._protocol.closing = True

@@ -69,6 +69,7 @@ class Passage:
         "_paused",
         "_port",
         "_service",
+        "_unheard_bytes",
         "_wire",
         "active",
         "send",
@@ -90,6 +91,8 @@ class Passage:
         self._paused = False
         self._left = False
         """Whether the client is gone, and the answer nobody's."""
+        self._unheard_bytes = 0
+        """How much has come since then."""
         self._due = 0.0
         """When the server, or a call that nobody waits for, has taken too long."""
 
@@ -131,6 +134,8 @@ class Passage:
         loan = self._loan
         if state != _DONE or out is None or loan is None or self._left:
             self._take(state, out)
+            if self._left:
+                self._discard(len(data))
             return
         # What `_take` and `_finish` do of an answer that is whole, with half the calls.
         self.send(out)
@@ -180,6 +185,7 @@ class Passage:
             self.abandon()
             return
         self._left = True
+        self._unheard_bytes = 0
         self._due = self._port.now + self._port.bounds.linger_s
         self._port.orphan(self)
         self.resume()
@@ -232,6 +238,12 @@ class Passage:
             self._loan = loan
             self._due = self._port.now + self._lender.first_byte_timeout_s
             loan.write(self._exchange.request)
+
+    def _discard(self, size: int) -> None:
+        """Count what nobody hears, and end a call that goes on and on."""
+        self._unheard_bytes += size
+        if self._unheard_bytes > self._port.bounds.relay.unheard_bytes:
+            self.abandon()
 
     def _take(self, state: int, out: bytes | None) -> None:
         """Do what the core says of what came."""

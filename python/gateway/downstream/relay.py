@@ -24,6 +24,7 @@ from gateway.downstream.answers import (
     invalid,
     read_head,
 )
+from gateway.downstream.body import ClientGone
 from gateway.downstream.decoding import Decoder
 from gateway.downstream.headers import for_client
 from gateway.downstream.observer import Observer
@@ -60,6 +61,9 @@ class RelayBounds:
     write_stall_s: float = 30.0
     """How long a client may take no byte before it counts as gone."""
     document_bytes: int = MAX_DOCUMENT_BYTES
+    unheard_bytes: int = 4 << 20
+    """How much of an answer is still read whose client has left. It may ask for what has to be
+    remembered; but a server that never ends would keep the event loop busy."""
 
 
 class ClientStalled(Exception):
@@ -115,6 +119,7 @@ class Relay:
         self._outlives = outlives
         self.discards = False
         """Whether nothing is sent any more."""
+        self._unheard_bytes = 0
 
     def discard(self) -> None:
         """Send nothing more: the client is gone. What passes is still remembered."""
@@ -125,6 +130,7 @@ class Relay:
 
         Raises:
             UpstreamError: the answer cannot be passed on.
+            ClientGone: nobody waits for it, and it does not end.
             Refused: it can, but not remembered.
             ClientStalled: nobody takes it.
         """
@@ -133,6 +139,10 @@ class Relay:
             return
         more: bool = message.get("more_body", False)
         body: bytes = message.get("body", b"") if self.status != ACCEPTED else b""
+        if self.discards:
+            self._unheard_bytes += len(body)
+            if self._unheard_bytes > self._bounds.unheard_bytes:
+                raise ClientGone
         if self._decoder is None:
             await self._piece(body, more)
             return
@@ -242,7 +252,8 @@ class Relay:
             if self._must_read:
                 raise invalid("the answer is too long to be read")
             self._manner = _Manner.PLAIN
-            await self._forward(bytes(self._held), more)
+            document, self._held = bytes(self._held), bytearray()
+            await self._forward(document, more)
             return
         if more:
             return

@@ -15,6 +15,7 @@ from gateway.denial import refuse
 from gateway.downstream.handed import HandedRequest
 from gateway.downstream.http import DECIDED, Decided
 from gateway.downstream.passage import Passage
+from gateway.downstream.pressure import reset, restrain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -213,6 +214,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._write = self._passage.send = self._transport.write
+        restrain(self._transport)
         self._port.enter(self)
 
     def data_received(self, data: bytes) -> None:
@@ -330,12 +332,12 @@ class Wire(asyncio.Protocol):
         """Look at deadlines."""
         if self._stalled and now > self._stalled + self._port.bounds.relay.write_stall_s:
             self._leave()
-            self.break_off()
+            reset(self._transport)
         elif self._passage.active:
             self._passage.check(now)
         elif self._closing and self._task is None:
             if now > self._since + FLUSH_S:
-                self._transport.abort()
+                reset(self._transport)
         elif not self.busy:
             self._check_client(now)
 

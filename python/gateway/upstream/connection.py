@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 64 * 1024
 MAX_INFORMATIONAL = 8
 """1xx answers accepted before the final one."""
-HIGH_WATER_BYTES = 256 * 1024
+HIGH_WATER_BYTES = 64 * 1024
 """Received and not yet taken, at which reading pauses."""
+SIP_BYTES = 32 * 1024
+"""What is read at once from a server that sends more than that at once. Event loops by themselves
+would read up to 8 MB of it before anyone else has a turn."""
 PIECE_BYTES = 64 * 1024
 """At most about this much of an answer's body is handed on at once."""
 
@@ -70,6 +73,7 @@ class Connection(asyncio.Protocol):
         """Whether nothing more is taken from the server for now."""
         self._hung_up = False
         self._unread = 0
+        self._sips = False
 
     # What the event loop calls.
 
@@ -77,6 +81,8 @@ class Connection(asyncio.Protocol):
         self._speak_over(cast("asyncio.Transport", transport))
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > SIP_BYTES and self._transport is not None:
+            self._sip(self._transport)
         borrower = self.borrower
         if borrower is not None:
             borrower.answered(data)
@@ -96,6 +102,23 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end()
+
+    def _sip(self, transport: asyncio.Transport) -> None:
+        """Read less at once from here on."""
+        if not self._sips:
+            self._sips = True
+            transport.set_protocol(_Sipping(self))
+            self.take_turns()  # event loops look at the protocol's kind when they begin to read
+
+    def take_turns(self) -> None:
+        """Read no more in this turn of the event loop."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self._transport is not None and not self.paused and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     # What the pool and the upstream call.
 
@@ -130,6 +153,7 @@ class Connection(asyncio.Protocol):
                 "invalid", f"the request cannot be sent: {error}", sent=False
             ) from error
         self._busy = True
+        self._sip(self._transport)
         self._transport.write(b"".join(piece for piece in pieces if piece))
 
     async def response(self, timeout_s: float) -> tuple[int, Headers]:
@@ -325,6 +349,31 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+_BUFFER = memoryview(bytearray(SIP_BYTES))
+"""Of all connections: an event loop hands over what it has read into it before it reads again."""
+
+
+class _Sipping(asyncio.BufferedProtocol):
+    """Reads for a connection from a server that sends much, a little each turn."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if nbytes == SIP_BYTES:
+            self._connection.take_turns()
+        self._connection.data_received(bytes(_BUFFER[:nbytes]))
+
+    def eof_received(self) -> None:
+        self._connection.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._connection.connection_lost(error)
 
 
 def _expire(waiter: asyncio.Future[None]) -> None:
