@@ -255,12 +255,9 @@ pub fn escape(text: &str) -> String {
 
 fn push_escaped(out: &mut String, text: &str) {
     let mut rest = text;
-    // Most texts are plain all the way.
-    while let Some(at) = rest
-        .bytes()
-        .position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'))
-    {
-        let (plain, special) = rest.split_at(at);
+    loop {
+        // Most texts are plain all the way.
+        let (plain, special) = rest.split_at(plain_bytes(rest.as_bytes()));
         out.push_str(plain);
         let mut chars = special.chars();
         match chars.next() {
@@ -271,9 +268,28 @@ fn push_escaped(out: &mut String, text: &str) {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
             Some(c) => out.push(c),
-            None => {}
+            None => return,
         }
         rest = chars.as_str();
     }
-    out.push_str(rest);
+}
+
+/// How many bytes at the front stand for themselves in a JSON string, whole characters of ASCII.
+fn plain_bytes(text: &[u8]) -> usize {
+    const TOGETHER: usize = 16;
+    // Neither this nor the fold ends early, so that the processor compares all of them at once.
+    let special = |byte: &u8| {
+        u8::from(byte.wrapping_sub(b' ') > b'~' - b' ')
+            | u8::from(*byte == b'"')
+            | u8::from(*byte == b'\\')
+    };
+    let mut rest = text;
+    while let Some((chunk, behind)) = rest.split_first_chunk::<TOGETHER>() {
+        if chunk.iter().fold(0, |any, byte| any | special(byte)) != 0 {
+            break;
+        }
+        rest = behind;
+    }
+    let more = rest.iter().position(|byte| special(byte) != 0);
+    text.len() - rest.len() + more.unwrap_or(rest.len())
 }

@@ -151,6 +151,11 @@ impl Name {
         1 << self as u32
     }
 
+    /// Whether it is in this set.
+    pub(super) const fn is_any(self, names: u32) -> bool {
+        names & self.bit() != 0
+    }
+
     /// The name that is spelt so; `None` if it is no token.
     fn of(spelt: &[u8]) -> Option<Self> {
         let mut packed = Packed::default();
@@ -187,6 +192,8 @@ pub(super) struct Field<'a> {
     pub(super) spelt: &'a [u8],
     /// Without the blanks around it.
     pub(super) value: &'a [u8],
+    /// Of the line, its CRLF included.
+    pub(super) bytes: usize,
 }
 
 impl<'a> Field<'a> {
@@ -204,7 +211,14 @@ impl<'a> Field<'a> {
         while let [before @ .., b' ' | b'\t'] = value {
             value = before;
         }
-        Some((Self { name, spelt, value }, rest))
+        let bytes = input.len() - rest.len();
+        let field = Self {
+            name,
+            spelt,
+            value,
+            bytes,
+        };
+        Some((field, rest))
     }
 
     /// Appends the line, with its name in lower case.

@@ -1,27 +1,9 @@
-//! What is written: the request for the server, and the refusal for the client.
-//!
-//! INVARIANT: the server gets the bytes that were decided, under a head of which every field is the route's
-//! own or on the list of what travels, and one Content-Length.
+//! What is written: lines of a head, framing, and the gateway's own answers.
 
-use super::gate::Route;
-use super::request::Head;
 use crate::denial::Answer;
 
 /// Says that an answer is its connection's last.
 pub(super) const CLOSES: &[u8] = b"connection: close\r\n";
-
-/// The request for the server.
-pub(super) fn request(route: &Route, head: &Head<'_>, with_session: bool, body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(route.head.len() + head.length + body.len() + 40);
-    out.extend_from_slice(&route.head);
-    for field in &head.fields {
-        if route.passes(field, with_session) {
-            field.push_line(&mut out);
-        }
-    }
-    end(&mut out, body);
-    out
-}
 
 /// A whole answer of the gateway's own.
 pub(super) fn answer(answer: &Answer, closes: bool) -> Vec<u8> {
@@ -40,7 +22,7 @@ pub(super) fn answer(answer: &Answer, closes: bool) -> Vec<u8> {
 }
 
 /// The framing, the empty line and the body.
-fn end(out: &mut Vec<u8>, body: &[u8]) {
+pub(super) fn end(out: &mut Vec<u8>, body: &[u8]) {
     push_length(out, body.len() as u64);
     out.extend_from_slice(body);
 }

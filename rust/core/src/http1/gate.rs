@@ -4,6 +4,7 @@
 //! nothing: what it does not take is handed over, and refused there in words.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memmem::Finder;
 use rustc_hash::FxHashMap;
@@ -45,7 +46,10 @@ pub struct Gate {
     pub(super) max_head_bytes: usize,
     pub(super) max_body_bytes: usize,
     hosts: Option<Vec<Vec<u8>>>,
-    routes: FxHashMap<Vec<u8>, Route>,
+    routes: Vec<Route>,
+    /// Their numbers, by their paths.
+    paths: FxHashMap<Vec<u8>, usize>,
+    id: u64,
     task: Finder<'static>,
 }
 
@@ -57,18 +61,32 @@ impl Gate {
             max_head_bytes: options.max_head_bytes,
             max_body_bytes: options.max_body_bytes,
             hosts: options.hosts,
-            routes: FxHashMap::default(),
+            routes: Vec::new(),
+            paths: FxHashMap::default(),
+            id: next_id(),
             task: Finder::new(b"task"),
         }
     }
 
     /// Serves the target `path`, compared byte for byte, through this route.
     pub fn add_route(&mut self, path: Vec<u8>, route: Route) {
-        self.routes.insert(path, route);
+        self.paths.insert(path, self.routes.len());
+        self.routes.push(route);
+        self.id = next_id();
     }
 
-    /// The route of a message that is decided here.
-    pub(super) fn admits(&self, head: &Head<'_>) -> Option<&Route> {
+    /// Another for every gate, and for every set of routes of a gate.
+    pub(super) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The route of this number.
+    pub(super) fn route(&self, number: usize) -> Option<&Route> {
+        self.routes.get(number)
+    }
+
+    /// The number of the route of a message that is decided here.
+    pub(super) fn admits(&self, head: &Head<'_>) -> Option<usize> {
         const JUDGED_ELSEWHERE: u32 =
             Name::Origin.bit() | Name::ContentEncoding.bit() | Name::LastEventId.bit();
         const SINGLE: u32 = Name::Accept.bit()
@@ -91,7 +109,7 @@ impl Gate {
             && head.value(Name::Accept).is_none_or(accepts)
             && self.names(host);
         if admitted {
-            self.routes.get(head.target)
+            self.paths.get(head.target).copied()
         } else {
             None
         }
@@ -147,6 +165,12 @@ impl Route {
         let mut own = self.own_names.iter();
         listed && !own.any(|own| own.eq_ignore_ascii_case(field.spelt))
     }
+}
+
+fn next_id() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    // ORDERING: a number nobody else has; nothing is published by it.
+    LAST.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Whether this Content-Type says JSON in UTF-8, and nothing besides.

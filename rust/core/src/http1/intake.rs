@@ -7,10 +7,11 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Received;
+use super::again::{Again, Seen};
 use super::chunked::Chunked;
 use super::gate::Gate;
 use super::request::{Framing, Head, NotPlain, Search};
-use super::serve::{Sender, serve};
+use super::serve::{Sender, hand_over, serve};
 use crate::time::Nanos;
 
 /// What a connection waits for.
@@ -57,7 +58,17 @@ pub struct Intake {
     /// Where in `kept` the message begins that is not served yet.
     start: usize,
     known: Known,
+    /// The last head that was admitted.
+    seen: Option<Seen>,
     last: Option<Sender>,
+}
+
+/// What a head is.
+enum Reading<'a> {
+    /// The one that the connection has seen, again.
+    Again(Again<'a>),
+    /// One that is not decided here.
+    Other(Box<Head<'a>>),
 }
 
 /// Capacity that is kept for the next message.
@@ -162,16 +173,16 @@ impl Intake {
         if let Known::Head(search) = &mut self.known {
             // Mostly all of it is there, and then its end need not be looked for.
             if search.is_new() {
-                first_read = Head::read(bytes).ok();
+                first_read = read(gate, &mut self.seen, bytes).ok();
             }
-            let head = match &mut first_read {
-                Some(head) => head,
+            let reading = match &mut first_read {
+                Some(reading) => reading,
                 none if search.finds_end(bytes, gate.max_head_bytes)? => {
-                    none.insert(Head::read(bytes)?)
+                    none.insert(read(gate, &mut self.seen, bytes)?)
                 }
                 _ => return Ok(None),
             };
-            self.known = framed(gate, head)?;
+            self.known = framed(gate, reading)?;
         }
         let coded;
         let (body, used) = match &mut self.known {
@@ -195,11 +206,18 @@ impl Intake {
             }
             Known::Head(_) | Known::Odd => return Err(NotPlain),
         };
-        let head = match &mut first_read {
-            Some(head) => head,
-            none => none.insert(Head::read(bytes)?),
+        let reading = match first_read {
+            Some(reading) => reading,
+            None => read(gate, &mut self.seen, bytes)?,
         };
-        let received = serve(gate, &mut self.last, head, body, clock);
+        let received = match (reading, &self.seen) {
+            (Reading::Again(again), Some(seen)) => {
+                serve(gate, (seen, &again), &mut self.last, bytes, body, clock)?
+            }
+            (Reading::Again(_), None) => return Err(NotPlain),
+            (Reading::Other(head), _) => hand_over(&head, body, None),
+        };
+        self.seen.take_if(|seen| !seen.is_short());
         Ok(Some((received, used)))
     }
 
@@ -218,30 +236,49 @@ impl Intake {
     }
 }
 
+/// Reads the head that `input` begins with; one that is admitted is seen from then on.
+fn read<'a>(
+    gate: &Gate,
+    seen: &mut Option<Seen>,
+    input: &'a [u8],
+) -> Result<Reading<'a>, NotPlain> {
+    if let Some(again) = seen.as_ref().and_then(|seen| seen.again(gate, input)) {
+        return Ok(Reading::Again(again));
+    }
+    let head = Head::read(input)?;
+    if let Some(route) = gate.admits(&head) {
+        *seen = Seen::of(gate, route, input, &head);
+        if let Some(again) = seen.as_ref().and_then(|seen| seen.again(gate, input)) {
+            return Ok(Reading::Again(again));
+        }
+    }
+    Ok(Reading::Other(Box::new(head)))
+}
+
 /// Where a message ends, as far as its head says, if that is within the bounds.
-fn framed(gate: &Gate, head: &Head<'_>) -> Result<Known, NotPlain> {
+fn framed(gate: &Gate, reading: &Reading<'_>) -> Result<Known, NotPlain> {
     // Only POST has a body that means something; readers differ on others'.
-    let most = if head.method == b"POST" {
-        gate.max_body_bytes
-    } else {
-        0
+    let (head, framing, is_post) = match reading {
+        Reading::Again(again) => (again.length, again.framing, true),
+        Reading::Other(head) => (head.length, head.framing, head.method == b"POST"),
     };
-    if head.length > gate.max_head_bytes {
+    let most = if is_post { gate.max_body_bytes } else { 0 };
+    if head > gate.max_head_bytes {
         return Err(NotPlain);
     }
-    match head.framing {
+    match framing {
         Framing::Length(length) => {
             let length = usize::try_from(length)
                 .ok()
                 .filter(|length| *length <= most);
-            let whole = length.and_then(|length| head.length.checked_add(length));
+            let whole = length.and_then(|length| head.checked_add(length));
             Ok(Known::Length {
-                head: head.length,
+                head,
                 whole: whole.ok_or(NotPlain)?,
             })
         }
         Framing::Chunked if most > 0 => Ok(Known::Chunked {
-            read: head.length,
+            read: head,
             coding: Chunked::default(),
             body: Vec::new(),
         }),

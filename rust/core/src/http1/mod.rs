@@ -5,6 +5,7 @@
 //! in two ways, or is merely unusual, is given back byte for byte, to be judged by the parser and the
 //! admission behind this one, which refuse in words. So this module need not be complete, only sure.
 
+mod again;
 mod answer;
 mod asked;
 mod body;

@@ -30,6 +30,8 @@ pub(super) struct Head<'a> {
     pub(super) method: &'a [u8],
     pub(super) target: &'a [u8],
     pub(super) fields: SmallVec<[Field<'a>; 16]>,
+    /// Where the first of them begins.
+    pub(super) fields_at: usize,
     /// Bytes of the head, its empty line included.
     pub(super) length: usize,
     pub(super) framing: Framing,
@@ -61,6 +63,7 @@ impl<'a> Head<'a> {
             method,
             target,
             fields: SmallVec::new(),
+            fields_at: input.len() - rest.len(),
             length: 0,
             framing: Framing::Length(0),
             names: 0,

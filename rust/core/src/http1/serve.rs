@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
+use super::again::{Again, Seen};
 use super::asked::Asked;
-use super::field::Name;
 use super::forward;
 use super::gate::{Gate, Route};
-use super::request::Head;
+use super::request::{Head, NotPlain};
 use super::{Forward, HandedOver, Received};
 use crate::caller::Caller;
-use crate::claims::Claims;
 use crate::decision::Decision;
 use crate::denial;
 use crate::limit::QuotaKey;
@@ -49,53 +48,51 @@ impl Place {
 ///
 /// # Arguments
 ///
-/// `last` is the connection's memory of its last sender, `clock` says what time it is.
-pub(super) fn serve(
+/// `seen` is what `again` repeats; `last` is the connection's memory of its last sender; `input` begins with the
+/// head; `clock` says what time it is.
+///
+/// # Errors
+///
+/// [`NotPlain`]: never for a head that was admitted.
+pub(super) fn serve<'s, 'a: 's>(
     gate: &Gate,
+    (seen, again): (&'s Seen, &Again<'a>),
     last: &mut Option<Sender>,
-    head: &Head<'_>,
+    input: &[u8],
     body: &[u8],
     clock: &dyn Fn() -> Nanos,
-) -> Received {
-    let undecided = || hand_over(head, body, None);
-    let Some(route) = gate.admits(head) else {
-        return undecided();
-    };
-    let claims = Claims {
-        version: head.value(Name::Version),
-        method: head.value(Name::Method),
-        name: head.value(Name::Subject),
-        repeated: None,
-    };
-    let modern = claims.modern();
-    // A stateless revision has no sessions, whatever its clients say.
-    let session = head.value(Name::Session).filter(|_| !modern);
+) -> Result<Received, NotPlain> {
+    let route = gate.route(seen.route).ok_or(NotPlain)?;
+    let claims = seen.claims(again);
+    let session = seen.session.as_deref();
     let now = clock();
     let Some(caller) = sender(route, last, session, now) else {
-        return undecided();
+        return Ok(hand_over(&Head::read(input)?, body, None));
     };
     let decision = Box::new(route.engine.decide(&caller, body, Some(&claims), now));
     let took = clock().since(now);
     route.engine.counts().observe(&decision, took);
     if !decision.allowed {
         let protocol = route.engine.options().protocol_denials;
-        return Received::Answer(forward::answer(&denial::answer(&decision, protocol), false));
+        let answer = denial::answer(&decision, protocol);
+        return Ok(Received::Answer(forward::answer(&answer, false)));
     }
     if !gate.is_simple(&decision, body) {
-        return hand_over(head, body, Some((route.tag, caller, decision)));
+        let decided = Some((route.tag, caller, decision));
+        return Ok(hand_over(&Head::read(input)?, body, decided));
     }
-    Received::Forward(Forward {
+    Ok(Received::Forward(Forward {
         tag: route.tag,
-        bytes: forward::request(route, head, session.is_some(), body),
+        bytes: seen.forward(again, body),
         asked: Asked {
             id: decision.request_id.clone(),
-            legacy: !modern,
+            legacy: !claims.modern(),
             session: session.map(Into::into),
             told: ratelimit::lines(&decision),
         },
         decision,
         caller,
-    })
+    }))
 }
 
 /// Who sends a message of this session, if it names one; `None` if the grant has no such session.
@@ -147,7 +144,8 @@ fn revision_name(number: u64) -> Option<String> {
     (number > 0).then(|| format!("{year:04}-{month:02}-{day:02}"))
 }
 
-fn hand_over(
+/// Leaves the message to the application.
+pub(super) fn hand_over(
     head: &Head<'_>,
     body: &[u8],
     decided: Option<(usize, Arc<Caller>, Box<Decision>)>,

@@ -6,19 +6,6 @@ use proptest::sample::select;
 use super::support::*;
 use crate::http1::{Gate, Intake, Received};
 
-/// What became of a message, in words that can be compared.
-fn words(received: Received) -> String {
-    match received {
-        Received::Forward(forward) => format!("forward {}", forward.bytes.escape_ascii()),
-        Received::HandOver(mut handed) => {
-            // Its own reservation and digest make each decision another.
-            let allowed = handed.decision.take().map(|decision| decision.allowed);
-            format!("{allowed:?} {handed:?}")
-        }
-        other => format!("{other:?}"),
-    }
-}
-
 /// Everything that becomes of these pieces, up to what is given back; then that, or what is still kept.
 fn outcome<'p>(
     gate: &Gate,

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on may panic"
 )]
 
+mod again;
 mod answer;
 mod chunked;
 mod cuts;

@@ -92,3 +92,23 @@ pub(super) fn handed(received: Received) -> HandedOver {
         other => panic!("not handed over: {other:?}"),
     }
 }
+
+/// What became of a message, in words that can be compared.
+pub(super) fn words(received: Received) -> String {
+    match received {
+        Received::Forward(forward) => format!(
+            "forward {} {:?} {:?} {:?}",
+            forward.bytes.escape_ascii(),
+            forward.tag,
+            forward.asked,
+            forward.caller
+        ),
+        Received::Answer(answer) => format!("Answer {}", answer.escape_ascii()),
+        Received::HandOver(mut handed) => {
+            // Its own reservation and digest make each decision another.
+            let allowed = handed.decision.take().map(|decision| decision.allowed);
+            format!("{allowed:?} {handed:?}")
+        }
+        other => format!("{other:?}"),
+    }
+}
