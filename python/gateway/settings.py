@@ -13,12 +13,17 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from gateway.errors import Problem, SettingsError
 
 MAX_WORKERS = 7
 """Eight processes can share a limit table, and one of them is the workers' supervisor."""
+
+MIN_LOG_BUFFER_BYTES = 64 << 10
+MAX_LOG_BUFFER_BYTES = 1 << 30
+MIN_LOG_FILE_BYTES = 64 << 10
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -79,6 +84,27 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """The decision log."""
+
+    path: str = "none"
+    """A file, `-` for standard output, or `none`."""
+    on_overflow: Literal["deny", "drop"] = "deny"
+    """What becomes of a message whose line has no room: it is refused, or its line is left out and
+    counted."""
+    include_args: tuple[str, ...] = ()
+    """Names of arguments whose values are logged as well."""
+    buffer_bytes: int = 8 << 20
+    """How much may wait to be written."""
+    rotate_bytes: int | None = 64 << 20
+    """How long a file may get before the next one is begun; None for any length."""
+    rotate_s: float | None = None
+    """How old it may get."""
+    keep: int | None = None
+    """How many files that were rotated away are kept; None keeps all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole sidecar."""
 
@@ -99,6 +125,7 @@ class Settings:
     """Origins accepted besides the listener's own."""
     allow_anonymous: bool = False
     denials: str = "result"
+    log: LogSettings = LogSettings()
     fast_path: bool = True
     """Whether plain HTTP/1.1 is served without hypercorn's codec and ASGI."""
 
@@ -137,10 +164,44 @@ def check(settings: Settings) -> None:
                 "leave `--workers` at 1, or serve it over HTTP and name it with `--upstream`",
             )
         )
+    problems.extend(_check_log(settings.log))
     if settings.grace_s < 0:
         problems.append(Problem(f"a grace of `{settings.grace_s}` seconds is negative"))
     if problems:
         raise SettingsError(problems)
+
+
+def _check_log(log: LogSettings) -> list[Problem]:
+    problems = []
+    if not log.path:
+        problems.append(
+            Problem(
+                "the decision log has no path", "give a file, `-` for standard output, or `none`"
+            )
+        )
+    if log.on_overflow not in ("deny", "drop"):
+        problems.append(
+            Problem(f"`{log.on_overflow}` is not what a full log can do", "say `deny` or `drop`")
+        )
+    if not MIN_LOG_BUFFER_BYTES <= log.buffer_bytes <= MAX_LOG_BUFFER_BYTES:
+        problems.append(
+            Problem(
+                f"a log's buffer of `{log.buffer_bytes}` bytes",
+                f"from {MIN_LOG_BUFFER_BYTES} to {MAX_LOG_BUFFER_BYTES} can be had",
+            )
+        )
+    if log.rotate_bytes is not None and log.rotate_bytes < MIN_LOG_FILE_BYTES:
+        problems.append(
+            Problem(
+                f"log files of `{log.rotate_bytes}` bytes are too short to be worth one",
+                f"at least {MIN_LOG_FILE_BYTES}",
+            )
+        )
+    if log.rotate_s is not None and log.rotate_s < 1:
+        problems.append(Problem(f"log files of `{log.rotate_s}` seconds", "at least 1"))
+    if log.keep is not None and log.keep < 0:
+        problems.append(Problem(f"`{log.keep}` log files cannot be kept"))
+    return problems
 
 
 def _check_server(server: ServerSettings) -> list[Problem]:
