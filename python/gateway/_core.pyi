@@ -5,7 +5,7 @@ code, never an exception; only arguments of a wrong type raise `TypeError`.
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 __version__: str
 
@@ -25,7 +25,10 @@ __all__ = [
     "PolicySet",
     "__version__",
     "build_info",
+    "did_you_mean",
     "policy_schema",
+    "quote",
+    "read_document",
     "sum_expositions",
 ]
 
@@ -46,6 +49,26 @@ def sum_expositions(
 
 def policy_schema() -> str:
     """The JSON Schema (draft 2020-12) of the policy document, as JSON text."""
+
+def read_document(
+    source: bytes, name: str
+) -> tuple[Any, dict[str, tuple[int, int, int, int]], list[Diagnostic]]:
+    """Read JSON or YAML as a policy is read: the same bounds, the same strictness.
+
+    Args:
+        name: its suffix says how it is written, as for `PolicySet.parse`.
+
+    Returns:
+        The content in Python's own types, None where nothing can be read; by JSON pointer the line
+        and column of each key and of its value; and what is wrong with its syntax. Content that
+        comes with problems lacks the parts that they are about.
+    """
+
+def did_you_mean(text: str, options: Sequence[str]) -> str | None:
+    """The option that `text` was probably meant to be."""
+
+def quote(text: str) -> str:
+    """Somebody's text as a message shows it: in backticks, on one line, not too long."""
 
 @final
 class Diagnostic:

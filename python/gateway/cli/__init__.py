@@ -21,6 +21,7 @@ VERBS = {
     "demo": "See it work: a bundled server, a policy, a real client.",
     "check": "Find every problem of policy documents.",
     "explain": "Say which rule decides a call, and why.",
+    "test": "Run test cases of a policy, on a simulated clock.",
     "schema": "Print the JSON Schema of a document.",
     "state": "Show or reset a limit table.",
     "version": "Print the version.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def command(policy: Path, tool: str, arguments: str, grant: str, style: str) -> 
             click.echo(line)
 
 
-def words(tool: str, told: dict[str, Any]) -> list[str]:
+def words(tool: str, told: Mapping[str, Any]) -> list[str]:
     """An explanation as lines for people."""
     decision = told["decision"]
     verdict = "allowed" if told["allowed"] else f"refused: {decision['code']}"
@@ -55,7 +56,7 @@ def words(tool: str, told: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _limit(limit: dict[str, Any]) -> str:
+def _limit(limit: Mapping[str, Any]) -> str:
     per = f" a {limit['window']}" if limit["window"] else " at once"
     room = f"{limit['remaining']} left" if limit["room"] else "no room"
     return f"{limit['rule']} `{limit['counter']}`: {limit['limit']}{per}, {room}"

@@ -3,6 +3,7 @@
 
 mod clock;
 mod decision;
+mod document;
 mod engine;
 mod errors;
 mod limits;
@@ -75,6 +76,33 @@ mod _core {
             py,
             &gateway_core::exposition::sum::sum(&present, &past, &added),
         )
+    }
+
+    /// A document's value, where its parts stand, and what cannot be read of it.
+    #[pyfunction]
+    fn read_document<'py>(
+        py: Python<'py>,
+        source: &[u8],
+        name: &str,
+    ) -> PyResult<crate::document::Read<'py>> {
+        crate::document::read(py, source, name)
+    }
+
+    /// The option that a text was probably meant to be.
+    #[pyfunction]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is extracted is ours to own"
+    )]
+    fn did_you_mean(text: &str, options: Vec<String>) -> Option<String> {
+        let options = options.iter().map(String::as_str);
+        gateway_core::policy::did_you_mean(text, options).map(str::to_owned)
+    }
+
+    /// Somebody's text as a message shows it.
+    #[pyfunction]
+    fn quote(text: &str) -> String {
+        gateway_core::policy::quote(text)
     }
 
     /// The JSON Schema of the policy document, as JSON text.

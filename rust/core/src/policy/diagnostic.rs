@@ -74,7 +74,7 @@ codes! {
     TooLarge "too-large" Error "The document is larger than 1 MiB.";
     TooDeep "too-deep" Error "The document is nested deeper than 64 levels.";
     TooManyKeys "too-many-keys" Error "The document has more than 100,000 keys and values.";
-    YamlFeature "yaml-feature" Error "The document uses a part of YAML that policies do without: an anchor, alias, tag, merge key, complex key or second document.";
+    YamlFeature "yaml-feature" Error "The document uses a part of YAML that is not taken here: an anchor, alias, tag, merge key, complex key or second document.";
     DuplicateKey "duplicate-key" Error "An object has the same key twice.";
     UnknownKey "unknown-key" Error "An object has a key that means nothing there.";
     MissingKey "missing-key" Error "A required key is absent.";
@@ -210,7 +210,8 @@ impl Problems {
 }
 
 /// The author's text as a message shows it: in backticks, on one line, not too long.
-pub(super) fn quote(text: &str) -> String {
+#[must_use]
+pub fn quote(text: &str) -> String {
     const LONGEST: usize = 64;
     let mut quoted = String::with_capacity(text.len().min(LONGEST) + 2);
     quoted.push('`');
@@ -230,10 +231,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// The option that `text` was probably meant to be.
-pub(super) fn did_you_mean<'o>(
-    text: &str,
-    options: impl IntoIterator<Item = &'o str>,
-) -> Option<&'o str> {
+pub fn did_you_mean<'o>(text: &str, options: impl IntoIterator<Item = &'o str>) -> Option<&'o str> {
     if text.len() > 64 {
         return None;
     }

@@ -24,7 +24,7 @@ mod tests;
 use smallvec::SmallVec;
 
 use self::condition::{ArgPath, Condition};
-pub use self::diagnostic::{Code, Diagnostic, Severity};
+pub use self::diagnostic::{Code, Diagnostic, Severity, did_you_mean, quote};
 use self::names::{Folded, Names};
 use crate::limit::Counting;
 use crate::ratelimit::Wording;

@@ -171,7 +171,8 @@ impl At<'_> {
     }
 }
 
-pub(super) fn push_key(pointer: &mut String, key: &str) {
+/// Appends a key to a JSON pointer (RFC 6901).
+pub fn push_key(pointer: &mut String, key: &str) {
     pointer.push('/');
     for character in key.chars() {
         match character {
@@ -220,6 +221,14 @@ pub fn read(source: &[u8], syntax: Syntax) -> Result<Node, Vec<Diagnostic>> {
         Some(node) if !problems.any_errors() => Ok(node),
         _ => Err(problems.into_sorted()),
     }
+}
+
+/// As [`read`], with what can be read although there are problems, so that all of it can be judged.
+#[must_use]
+pub fn read_all(source: &[u8], syntax: Syntax) -> (Option<Node>, Vec<Diagnostic>) {
+    let mut problems = Problems::default();
+    let node = read_into(source, syntax, &mut problems);
+    (node, problems.into_sorted())
 }
 
 /// As [`read`], but a tree may come with problems (keys written twice), so that the rest can be judged too.

@@ -32,7 +32,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
         if matches!(event, Event::DocumentStart(_)) {
             documents += 1;
             if documents > 1 {
-                let message = "a policy is one document, and here begins another";
+                let message = "only one document is read, and here begins another";
                 problems.add(Diagnostic::new(Code::YamlFeature, message).at("", place));
                 return None;
             }
@@ -132,7 +132,7 @@ impl Builder {
     }
 
     fn refuse_feature(&self, what: &str, place: Place, problems: &mut Problems) {
-        let message = format!("{what} is not taken in a policy");
+        let message = format!("{what} is not taken here");
         let diagnostic = Diagnostic::new(Code::YamlFeature, message).help("write the value out");
         problems.add(diagnostic.at(self.pointer(), place));
     }
