@@ -19,6 +19,7 @@ VERBS = {
     "run": "Enforce a policy in front of one server.",
     "wrap": "Enforce a policy on a stdio server, for desktop clients.",
     "demo": "See it work: a bundled server, a policy, a real client.",
+    "scan": "Tell what a server's tools do, how risky they are, and what to allow.",
     "check": "Find every problem of policy documents.",
     "explain": "Say which rule decides a call, and why.",
     "test": "Run test cases of a policy, on a simulated clock.",
