@@ -39,7 +39,7 @@ fn reserve(bencher: &mut criterion::Bencher<'_>, table: &LimitTable, charges: &[
         now = now.plus(1_000);
         let verdict = table.reserve(black_box(charges), now, &mut readings);
         if let Verdict::Admitted(reservation) = verdict {
-            table.release(reservation, Release::Finish, now);
+            table.release(&reservation, Release::Finish, now);
         }
     });
 }

@@ -155,7 +155,8 @@ impl Deciding<'_> {
 
     fn give_back(&self, part: &mut Decision) {
         if let Some(reservation) = part.reservation.take() {
-            self.table.release(reservation, Release::GiveBack, self.now);
+            self.table
+                .release(&reservation, Release::GiveBack, self.now);
         }
         if part.allowed {
             part.allowed = false;

@@ -4,8 +4,9 @@
 //! is in it, so that no later step asks the policy or the table again (either may have moved on).
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fmt, iter};
 
 use smallvec::SmallVec;
 
@@ -205,10 +206,11 @@ pub struct Decision {
     pub label: u32,
     /// The policy that decided.
     pub policy: Arc<PolicySet>,
-    /// What was taken from the limits, until it is settled.
+    /// What was taken from the limits.
     pub reservation: Option<Reservation>,
     /// The messages of a batch.
     pub parts: Vec<Decision>,
+    settled: AtomicBool,
 }
 
 impl Decision {
@@ -235,6 +237,7 @@ impl Decision {
             policy,
             reservation: None,
             parts: Vec::new(),
+            settled: AtomicBool::new(false),
         }
     }
 
@@ -249,6 +252,25 @@ impl Decision {
         self.code = code;
         self.rpc_code = rpc_code;
         self.message = message;
+    }
+
+    /// Whether what it reserved was given back or is at an end.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        // ORDERING: whoever settles has the last word; nothing is read through it.
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Marks it as settled; true the first time.
+    pub(crate) fn settle(&self) -> bool {
+        // ORDERING: as above; only that one of two is the first matters.
+        !self.settled.swap(true, Ordering::Relaxed)
+    }
+
+    /// What was taken from the limits, for the messages of a batch too.
+    pub(crate) fn reservations(&self) -> impl Iterator<Item = &Reservation> {
+        let parts = self.parts.iter().map(|part| &part.reservation);
+        iter::once(&self.reservation).chain(parts).flatten()
     }
 
     /// Whether the message is a `tools/call` request.

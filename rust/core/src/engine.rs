@@ -16,7 +16,7 @@ use crate::deciding::Deciding;
 pub use crate::deciding::Rehearsal;
 use crate::decision::{Code, Decision};
 use crate::json::Bounds;
-use crate::limit::{LimitTable, Release, Reservation};
+use crate::limit::{LimitTable, Release};
 use crate::policy::{Mode, PolicySet};
 use crate::time::Nanos;
 
@@ -139,7 +139,7 @@ impl Engine {
         body: &[u8],
         claims: Option<&Claims<'_>>,
         now: Nanos,
-    ) -> Decision {
+    ) -> Arc<Decision> {
         let installed = self.installed.load();
         let policy = &installed.policy;
         let deciding = Deciding {
@@ -152,8 +152,11 @@ impl Engine {
             now,
             witness: None,
         };
-        let mut decision = Decision::new(policy.clone());
-        guarded(&mut decision, |decision| deciding.body(body, decision));
+        // It is large, so it is filled in where it stays.
+        let mut decision = Arc::new(Decision::new(policy.clone()));
+        if let Some(decision) = Arc::get_mut(&mut decision) {
+            guarded(decision, |decision| deciding.body(body, decision));
+        }
         counts::record(&installed.grid, &self.counts, &decision);
         decision
     }
@@ -183,14 +186,20 @@ impl Engine {
         decision
     }
 
-    /// Ends what a decision reserved. Once: the reservation is moved in.
-    pub fn settle(&self, reservation: Reservation, outcome: Outcome, now: Nanos) {
+    /// Ends what a decision and its parts reserved. Only the first time: true then, and nothing is done after it.
+    pub fn settle(&self, decision: &Decision, outcome: Outcome, now: Nanos) -> bool {
         let how = if outcome == Outcome::NotSent {
             Release::GiveBack
         } else {
             Release::Finish
         };
-        self.table.release(reservation, how, now);
+        let first = decision.settle();
+        if first {
+            for reservation in decision.reservations() {
+                self.table.release(reservation, how, now);
+            }
+        }
+        first
     }
 }
 

@@ -43,7 +43,7 @@ fn call(tool: &str, arguments: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn decide(engine: &Engine, body: &[u8]) -> Decision {
+fn decide(engine: &Engine, body: &[u8]) -> Arc<Decision> {
     engine.decide(&caller(), body, None, NOW)
 }
 
@@ -180,21 +180,29 @@ fn a_call_that_one_limit_refuses_leaves_the_others_as_they_were() {
 fn what_was_not_sent_is_given_back_and_the_rest_is_not() {
     let engine = engine(&UPWORK.replace("30", "1"));
     let body = call("upwork_close_session", "{}");
-    let mut first = decide(&engine, &body);
+    let first = decide(&engine, &body);
     assert_eq!(decide(&engine, &body).code, Code::LimitExceeded);
-    engine.settle(
-        first.reservation.take().expect("reserved"),
-        Outcome::NotSent,
-        NOW,
-    );
-    let mut second = decide(&engine, &body);
+    assert!(engine.settle(&first, Outcome::NotSent, NOW));
+    let second = decide(&engine, &body);
     assert!(second.allowed);
-    engine.settle(
-        second.reservation.take().expect("reserved"),
-        Outcome::Unknown,
-        NOW,
-    );
+    assert!(engine.settle(&second, Outcome::Unknown, NOW));
     assert!(!decide(&engine, &body).allowed);
+}
+
+#[test]
+fn what_is_settled_twice_is_given_back_once() {
+    let engine = engine(&UPWORK.replace("30", "2"));
+    let body = call("upwork_close_session", "{}");
+    let (first, second) = (decide(&engine, &body), decide(&engine, &body));
+    assert!(!first.is_settled() && second.allowed);
+    assert!(engine.settle(&first, Outcome::NotSent, NOW));
+    assert!(first.is_settled());
+    assert!(!engine.settle(&first, Outcome::NotSent, NOW));
+    assert_eq!(
+        decide(&engine, &body).limits[0].remaining,
+        0,
+        "one call's room came back"
+    );
 }
 
 #[test]

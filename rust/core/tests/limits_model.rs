@@ -296,7 +296,7 @@ impl World {
                     } else {
                         Release::Finish
                     };
-                    self.table().release(reservation, how, nanos(self.now));
+                    self.table().release(&reservation, how, nanos(self.now));
                     if give_back {
                         self.model.give_back(call, self.now);
                     }

@@ -58,7 +58,7 @@ fn worker() {
             {
                 return;
             }
-            table.release(reservation, Release::Finish, now);
+            table.release(&reservation, Release::Finish, now);
         }
     }
 }
@@ -134,7 +134,7 @@ fn killed_workers_never_bring_a_window_over_its_max() {
             let (verdict, _) = reserve(&table, &call, later);
             assert!(matches!(verdict, Verdict::Admitted(_)), "{verdict:?}");
             if let Verdict::Admitted(reservation) = verdict {
-                table.release(reservation, Release::Finish, later);
+                table.release(&reservation, Release::Finish, later);
             }
         }
         assert!(!admitted(&table, &call, later));
@@ -160,7 +160,7 @@ fn a_forked_child_is_refused() {
             table.reserve(&[limit], EPOCH, &mut readings),
             Verdict::Unavailable
         );
-        table.release(held, Release::GiveBack, EPOCH);
+        table.release(&held, Release::GiveBack, EPOCH);
         let blind = table.peek(&limit, EPOCH).is_none() && table.owner(limit.key, EPOCH).is_none();
         // SAFETY: ends the child.
         unsafe { libc::_exit(i32::from(!(refused && blind))) };

@@ -147,9 +147,9 @@ fn running_calls_are_freed_when_they_end_and_only_then() {
     assert!(look(&table, &limit, EPOCH).refused);
     assert_eq!(table.evict_idle(EPOCH), 0);
     assert!(!admitted(&table, &[limit], EPOCH));
-    table.release(first, Release::Finish, EPOCH);
+    table.release(&first, Release::Finish, EPOCH);
     assert!(look(&table, &limit, EPOCH).wait_ns == Some(0));
-    table.release(second, Release::GiveBack, EPOCH);
+    table.release(&second, Release::GiveBack, EPOCH);
     assert_eq!(look(&table, &limit, EPOCH).remaining, 2);
 }
 
@@ -161,9 +161,9 @@ fn a_give_back_reaches_its_own_window_only() {
         let early = try_reserve(&table, &[limit], EPOCH.plus(MINUTE)).expect("room");
         let now = EPOCH.plus(3 * MINUTE);
         let late = try_reserve(&table, &[limit], now).expect("room");
-        table.release(early, Release::GiveBack, now);
+        table.release(&early, Release::GiveBack, now);
         assert_eq!(look(&table, &limit, now).remaining, 1, "{algorithm:?}");
-        table.release(late, Release::GiveBack, now);
+        table.release(&late, Release::GiveBack, now);
         assert_eq!(look(&table, &limit, now).remaining, 2, "{algorithm:?}");
     }
 }
@@ -173,7 +173,7 @@ fn a_finished_call_stays_counted() {
     let table = table();
     let limit = charge(&table, "calls", PER_MINUTE, 2);
     let call = try_reserve(&table, &[limit], EPOCH).expect("room");
-    table.release(call, Release::Finish, EPOCH);
+    table.release(&call, Release::Finish, EPOCH);
     assert_eq!(look(&table, &limit, EPOCH).remaining, 1);
 }
 
@@ -183,11 +183,11 @@ fn a_bucket_takes_back_only_what_cannot_have_been_regained() {
     let limit = charge(&table, "calls", BUCKET, 9);
     let now = EPOCH.plus(DAY);
     let call = try_reserve(&table, &[limit], now).expect("room");
-    table.release(call, Release::GiveBack, now);
+    table.release(&call, Release::GiveBack, now);
     assert_eq!(look(&table, &limit, now).reset_ns, 0, "at once: all of it");
     let call = try_reserve(&table, &[limit], now).expect("room");
     assert!(admitted(&table, &[limit], now.plus(4 * SECOND)));
-    table.release(call, Release::GiveBack, now.plus(4 * SECOND));
+    table.release(&call, Release::GiveBack, now.plus(4 * SECOND));
     // 20 s of debt, 4 s passed; of the first 10 s, 6 s can go back.
     assert_eq!(
         look(&table, &limit, now.plus(4 * SECOND)).reset_ns,
@@ -368,7 +368,7 @@ fn clearing_idle_slots_changes_no_decision() {
         [gone, kept, running].map(|limit| look(&table, &limit, later)),
         before
     );
-    table.release(call, Release::GiveBack, later);
+    table.release(&call, Release::GiveBack, later);
     assert_eq!(look(&table, &gone, later).remaining, 2);
     assert_eq!(look(&table, &kept, later).remaining, 2);
     assert_eq!(table.evict_idle(later), 1, "nothing runs any more");

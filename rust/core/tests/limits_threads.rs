@@ -133,7 +133,7 @@ fn running_calls_stay_within_their_max() {
                 // ORDERING: SeqCst; the counter must not leave the time between taking and freeing.
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 running.fetch_sub(1, Ordering::SeqCst);
-                table.release(call, Release::Finish, EPOCH);
+                table.release(&call, Release::Finish, EPOCH);
             }
         }
     });
@@ -164,7 +164,7 @@ fn give_backs_and_refusals_leave_no_trace() {
         for round in 0..3_000 {
             let order = [limits[thread % 4], limits[(thread + 1 + round % 3) % 4]];
             if let Some(call) = try_reserve(&table, &order, EPOCH) {
-                table.release(call, Release::GiveBack, EPOCH);
+                table.release(&call, Release::GiveBack, EPOCH);
             }
         }
         kept += u64::from(admitted(&table, &limits[..1], EPOCH));

@@ -1,6 +1,6 @@
 //! A decision for Python: a frozen view of the core's.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
@@ -12,11 +12,9 @@ use gateway_core::decimal::Decimal;
 use gateway_core::decision::{Decision as Core, LimitReport};
 use gateway_core::denial;
 use gateway_core::engine::{Engine, Outcome};
-use gateway_core::limit::Reservation;
 use gateway_core::message::Era;
 use gateway_core::policy::Quota;
 use gateway_core::time::Nanos;
-use smallvec::SmallVec;
 
 use crate::clock;
 
@@ -27,14 +25,11 @@ pub struct Times {
     pub ended: u64,
 }
 
-/// What was decided of one message, and the reservation that goes with it.
+/// What was decided of one message, and who settles it.
 pub struct Decided {
-    /// Boxed as it comes, so that it is not moved.
-    pub core: Box<Core>,
+    pub core: Arc<Core>,
     pub engine: Arc<Engine>,
-    /// `None` once it was settled.
-    reserved: Mutex<Option<SmallVec<[Reservation; 1]>>>,
-    times: Times,
+    pub times: Times,
 }
 
 /// The same for Python. Mostly nobody there asks for it, and then it is not made.
@@ -45,35 +40,16 @@ type Fields<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>;
 type Answer<'py> = (u16, Fields<'py>, Bound<'py, PyBytes>);
 
 impl Decided {
-    /// Takes the reservations out of the core's decision, so that they are settled once.
-    pub fn new(mut core: Box<Core>, engine: Arc<Engine>, times: Times) -> Self {
-        let mut reserved: SmallVec<[Reservation; 1]> = SmallVec::new();
-        if let Some(reservation) = core.reservation.take() {
-            reserved.push(reservation);
-        }
-        for part in &mut core.parts {
-            reserved.extend(part.reservation.take());
-        }
-        Self {
-            reserved: Mutex::new(core.allowed.then_some(reserved)),
-            core,
-            engine,
-            times,
-        }
-    }
-
     /// Ends what is still reserved, and counts what the call took; once, and nothing of what was refused.
     pub fn settle(&self, outcome: Outcome, now_ns: Option<u64>) {
-        let mut held = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(reserved) = held.as_mut() else {
+        if !self.core.allowed || self.core.is_settled() {
             return;
-        };
+        }
         let passed = clock::boottime_ns();
         let now = now_ns.map_or_else(|| clock::at(passed), Nanos);
-        for reservation in reserved.drain(..) {
-            self.engine.settle(reservation, outcome, now);
+        if !self.engine.settle(&self.core, outcome, now) {
+            return;
         }
-        *held = None;
         // How long somebody listens says nothing of how long an answer takes.
         if self.core.method.as_deref() == Some("subscriptions/listen") {
             return;

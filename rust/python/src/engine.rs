@@ -149,15 +149,18 @@ impl Engine {
         let claims = claims.transpose()?;
         let started = clock::boottime_ns();
         let now = now_ns.map_or_else(|| clock::at(started), Nanos);
-        let core = Box::new(
-            self.0
-                .decide(&caller.0, body.as_bytes(), claims.as_ref(), now),
-        );
+        let core = self
+            .0
+            .decide(&caller.0, body.as_bytes(), claims.as_ref(), now);
         let ended = clock::boottime_ns();
         let times = Times { started, ended };
         let took = ended.saturating_sub(started);
         self.0.counts().observe(&core, took);
-        let decided = Decided::new(core, self.0.clone(), times);
+        let decided = Decided {
+            core,
+            engine: self.0.clone(),
+            times,
+        };
         Ok(Decision(Arc::new(decided)))
     }
 

@@ -134,7 +134,11 @@ impl Intake {
                     tag: forward.tag,
                     request: PyBytes::new(py, &forward.bytes).unbind(),
                     caller: forward.caller,
-                    decided: Arc::new(Decided::new(forward.decision, engine, times.get())),
+                    decided: Arc::new(Decided {
+                        core: forward.decision,
+                        engine,
+                        times: times.get(),
+                    }),
                     answering: Box::new(Answering::new(forward.asked)),
                     step: None,
                 };
@@ -142,7 +146,11 @@ impl Intake {
             }
             Received::HandOver(request) => {
                 let tag = request.tag.unwrap_or_default();
-                let decided = |core| Decided::new(core, gate.engines[tag].clone(), times.get());
+                let decided = |core| Decided {
+                    core,
+                    engine: gate.engines[tag].clone(),
+                    times: times.get(),
+                };
                 let handed = HandedOver {
                     tag,
                     method: request.method,

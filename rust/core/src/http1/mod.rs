@@ -61,7 +61,7 @@ pub struct Forward {
     /// What has to be known to judge the answer.
     pub asked: Asked,
     /// The decision with its reservation, which has to be settled.
-    pub decision: Box<Decision>,
+    pub decision: Arc<Decision>,
     /// Who asks.
     pub caller: Arc<Caller>,
 }
@@ -78,7 +78,7 @@ pub struct HandedOver {
     /// Without its coding.
     pub body: Vec<u8>,
     /// The decision, if the message was decided: allowed, with its reservation, which has to be settled.
-    pub decision: Option<Box<Decision>>,
+    pub decision: Option<Arc<Decision>>,
     /// Who asks, if the message was decided.
     pub caller: Option<Arc<Caller>>,
     /// The route's, if the message was decided.

@@ -69,7 +69,7 @@ pub(super) fn serve<'s, 'a: 's>(
     let Some(caller) = sender(route, last, session, now) else {
         return Ok(hand_over(&Head::read(input)?, body, None));
     };
-    let decision = Box::new(route.engine.decide(&caller, body, Some(&claims), now));
+    let decision = route.engine.decide(&caller, body, Some(&claims), now);
     let took = clock().since(now);
     route.engine.counts().observe(&decision, took);
     if !decision.allowed {
@@ -148,7 +148,7 @@ fn revision_name(number: u64) -> Option<String> {
 pub(super) fn hand_over(
     head: &Head<'_>,
     body: &[u8],
-    decided: Option<(usize, Arc<Caller>, Box<Decision>)>,
+    decided: Option<(usize, Arc<Caller>, Arc<Decision>)>,
 ) -> Received {
     let fields = head.fields.iter();
     let headers = fields

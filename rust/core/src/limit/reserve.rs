@@ -403,12 +403,9 @@ impl LimitTable {
         }
     }
 
-    /// Settles a reservation. What a window no longer holds, it no longer holds: nothing else is lowered.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a reservation is settled once"
-    )]
-    pub fn release(&self, reservation: Reservation, how: Release, now: Nanos) {
+    /// Settles a reservation, which the caller does once. What a window no longer holds, it no longer holds: nothing
+    /// else is lowered.
+    pub fn release(&self, reservation: &Reservation, how: Release, now: Nanos) {
         if !self.mapping.usable() {
             return;
         }

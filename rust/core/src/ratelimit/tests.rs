@@ -12,7 +12,7 @@ use crate::time::Nanos;
 /// 2026-03-02T10:00:05Z: five seconds into a minute.
 const NOW: Nanos = Nanos(1_772_445_605 * Nanos::SECOND);
 
-fn decision(limits: &str) -> Decision {
+fn decision(limits: &str) -> Arc<Decision> {
     let text =
         format!(r#"{{"version":"1","default":"deny","tools":{{"pay":{{"limits":{limits}}}}}}}"#);
     let policy = Arc::new(PolicySet::parse(text.as_bytes(), "p.json").unwrap());

@@ -65,7 +65,7 @@ fn script(table: &LimitTable) {
     let keep = lasting(table);
     let _ = reserve(table, &keep, now);
     if let Verdict::Admitted(call) = reserve(table, &keep, now.plus(SECOND)) {
-        table.release(call, Release::GiveBack, now.plus(2 * SECOND));
+        table.release(&call, Release::GiveBack, now.plus(2 * SECOND));
     }
     let passing = ["a", "b", "c", "d"].map(|name| fixed(table, name));
     let _ = reserve(table, &passing, now);

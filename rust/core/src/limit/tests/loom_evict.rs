@@ -54,7 +54,7 @@ fn a_late_give_back_does_not_reach_the_slots_next_key() {
         let now = EPOCH.plus(10 * MINUTE);
         let settler = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.release(late, Release::GiveBack, now))
+            thread::spawn(move || table.release(&late, Release::GiveBack, now))
         };
         let user = {
             let table = Arc::clone(&table);
