@@ -40,16 +40,24 @@ DESCRIPTION_CHARS = 2_000
 MOST_ARGUMENTS = 200
 
 _HEAD_WORDS = 12
+_HEAD_CLAUSES = 4
 _SHOWN = 3
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n\s*\n|\n\s*[-*#]")
 _CLAUSE = re.compile(r"[,;:()]|\b(?:by|from|in|for|with|to|of|on|that|which|using|when|if)\b")
-_WORD = re.compile(r"[a-z][a-z'-]*")
+_WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 _JOINS = {"and", "or"}
 _FILLERS = re.compile(
     r"^(?:\W*(?:this|the|a|an|tool|function|endpoint|api|use|used|using|to|for|it|will|can|you|let|lets|allow|allows|"
-    r"enable|enables|ability|user|users|in|on|operation|always|safely|quickly|efficiently|new|all|please|directly)\b)*"
+    r"enable|enables|ability|user|users|in|on|operation|always|safely|quickly|efficiently|new|all|please|directly|purpose)\b)*",
+    re.I,
 )
+_HINTS = {
+    ("readOnlyHint", True): "read-only",
+    ("readOnlyHint", False): "not-read-only",
+    ("destructiveHint", True): "destructive",
+    ("destructiveHint", False): "not-destructive",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +102,26 @@ def classify(tool: Tool) -> Verdict:
     scores = dict.fromkeys(CLASSES, 0.0)
     for one in evidence:
         scores[one.supports] += one.weight
-    kind = _winner(scores)
+    kind = _winner(scores, evidence)
     rest = [score for other, score in scores.items() if other != kind]
     confidence = math.exp(scores[kind]) / sum(math.exp(s) for s in (*rest, scores[kind]))
     return Verdict(kind, round(confidence, 2), _rationale(kind, evidence), evidence)
 
 
-def _winner(scores: Mapping[Class, float]) -> Class:
-    """The class with the most evidence, the worst of them where several have the same."""
+def _winner(scores: Mapping[Class, float], evidence: tuple[Evidence, ...]) -> Class:
+    """The class with the most evidence, the worst of them where several have the same.
+
+    Read is not to be had for a name that says otherwise, and only by a margin over what is worse
+    than Write: descriptions and annotations are written by whom they are to convince.
+    """
     best = max(reversed(CLASSES), key=lambda kind: scores[kind])
-    if best == "Read":
-        worse = max(WORSE, key=lambda kind: scores[kind])
-        if scores[best] - scores[worse] < _table().weights["margin"]:
-            return worse
-    return best
+    if best != "Read":
+        return best
+    for one in evidence:
+        if one.source == "name" and one.supports in WORSE:
+            return one.supports
+    worse = max(WORSE, key=lambda kind: scores[kind])
+    return worse if scores["Read"] - scores[worse] < _table().weights["margin"] else best
 
 
 def _rationale(kind: Class, evidence: tuple[Evidence, ...]) -> str:
@@ -127,7 +141,11 @@ class _Table:
 
     weights: Mapping[str, float]
     annotations: Mapping[str, Mapping[Class, float]]
+    bare: Mapping[str, Class]
+    """Verbs as they stand in names."""
     verbs: Mapping[str, Class]
+    """Verbs in every form that begins a sentence."""
+    tails: Mapping[str, Class]
     objects: Mapping[str, Class]
     objects_not: frozenset[str]
     phrases: tuple[tuple[Class, re.Pattern[str]], ...]
@@ -138,27 +156,31 @@ class _Table:
 def _table() -> _Table:
     text = files("gateway.author").joinpath("evidence.toml").read_text(encoding="utf-8")
     raw: dict[str, Any] = tomllib.loads(text)
-    verbs = {
-        form: kind
-        for kind in reversed(CLASSES)
-        for verb in raw["verbs"].get(kind, [])
-        for form in _forms(verb)
-    }
     return _Table(
         weights=raw["weights"],
         annotations=raw["annotations"],
-        verbs=verbs,
-        objects={word: kind for kind, words in raw["objects"].items() for word in words},
+        bare={verb: kind for kind, verb in _pairs(raw["verbs"])},
+        verbs={form: kind for kind, verb in _pairs(raw["verbs"]) for form in _forms(verb)},
+        tails={word: kind for kind, word in _pairs(raw["tails"])},
+        objects={word: kind for kind, word in _pairs(raw["objects"])},
         objects_not=frozenset(raw["objects-not"]["words"]),
         phrases=tuple(
-            (kind, re.compile("|".join(patterns))) for kind, patterns in raw["phrases"].items()
+            (kind, re.compile("|".join(patterns), re.I))
+            for kind, patterns in raw["phrases"].items()
         ),
-        arguments={word: kind for kind, words in raw["arguments"].items() for word in words},
+        arguments={word: kind for kind, word in _pairs(raw["arguments"])},
     )
 
 
+def _pairs(lists: Mapping[Class, list[str]]) -> Iterator[tuple[Class, str]]:
+    """Each class with each of its words."""
+    for kind in CLASSES:
+        for word in lists.get(kind, []):
+            yield kind, word
+
+
 def _forms(verb: str) -> set[str]:
-    """A verb as the head of a name or a sentence may have it: get, gets, getting."""
+    """A verb as the head of a sentence may have it: get, gets, getting."""
     stem = verb.removesuffix("e")
     third = verb + ("es" if re.search(r"(?:s|x|z|ch|sh)$", verb) else "s")
     forms = {verb, third, stem + "ing", verb + verb[-1] + "ing"}
@@ -169,13 +191,18 @@ def _forms(verb: str) -> set[str]:
 
 def _evidence(tool: Tool) -> Iterator[Evidence]:
     table = _table()
-    verbs = [*_name_verbs(tool.name), *_description_verbs(tool.description)]
-    yield from verbs
-    others = [*_phrases(tool.description), *_annotations(tool.annotations)]
-    yield from others
-    acts = _acts([*verbs, *others])
+    words = _first_sentence(tool.description)
+    told = [
+        *_name_verbs(tokens(tool.name)),
+        *_description_verbs(words),
+        *_phrases(tool.description),
+        *_annotations(tool.annotations),
+    ]
+    yield from told
+    acts = _acts(told)
     if acts:
-        yield from _objects(tool)
+        yield from _objects("name", tokens(tool.name), told)
+        yield from _objects("description", _WORD.findall(words), told)
     yield from _arguments(tool, acts=acts)
     yield Evidence("silence", "", "Write", table.weights["prior"])
 
@@ -188,39 +215,44 @@ def _acts(evidence: list[Evidence]) -> bool:
 
 
 def tokens(name: str) -> list[str]:
-    """The words of a name in snake, kebab or camel case, in lower case."""
-    return [token.lower() for token in _TOKEN.findall(name)]
+    """The words of a name in snake, kebab or camel case, as they are written."""
+    return _TOKEN.findall(name)
 
 
-def _name_verbs(name: str) -> Iterator[Evidence]:
+def _name_verbs(words: list[str]) -> Iterator[Evidence]:
+    """Verbs in their bare form: in others they are things, as in `settings` and `orders`."""
     table = _table()
-    found = False
+    first: Class | None = None
     before = ""
-    for token in tokens(name):
-        kind = table.verbs.get(token)
-        if kind is not None and not found:
-            found = True
-            yield Evidence("name", token, kind, table.weights["name-verb"])
+    for word in words:
+        kind = table.bare.get(word.lower())
+        if kind is not None and first is None:
+            first = kind
+            yield Evidence("name", word, kind, table.weights["name-verb"])
         elif kind is not None and before in _JOINS:
-            yield Evidence("name", token, kind, table.weights["name-verb-and"])
-        before = token
+            yield Evidence("name", word, kind, table.weights["name-verb-and"])
+        before = word.lower()
+    if words and first is None:
+        kind = table.tails.get(words[-1].lower())
+        if kind is not None:
+            yield Evidence("name", words[-1], kind, table.weights["name-tail"])
 
 
-def _description_verbs(description: str) -> Iterator[Evidence]:
+def _description_verbs(sentence: str) -> Iterator[Evidence]:
     table = _table()
-    text = _first_sentence(description).lower()
-    text = text[_end(_FILLERS.match(text)) :]
-    clause = _CLAUSE.split(text, maxsplit=1)[0]
-    found = False
-    before = ""
-    for word in _WORD.findall(clause)[:_HEAD_WORDS] or _WORD.findall(text)[:1]:
-        kind = table.verbs.get(word)
-        if kind is not None and not found:
-            found = True
-            yield Evidence("description", word, kind, table.weights["description-verb"])
-        elif kind is not None and before in _JOINS:
-            yield Evidence("description", word, kind, table.weights["description-verb-and"])
-        before = word
+    text = sentence[_end(_FILLERS.match(sentence)) :]
+    for clause in _CLAUSE.split(text)[:_HEAD_CLAUSES]:
+        words = _WORD.findall(clause)[:_HEAD_WORDS]
+        found = False
+        for before, word in zip(["", *words], words, strict=False):
+            kind = table.verbs.get(word.lower())
+            if kind is not None and not found:
+                found = True
+                yield Evidence("description", word, kind, table.weights["description-verb"])
+            elif kind is not None and before.lower() in _JOINS:
+                yield Evidence("description", word, kind, table.weights["description-verb-and"])
+        if found:
+            return
 
 
 def _first_sentence(description: str) -> str:
@@ -233,39 +265,31 @@ def _end(found: re.Match[str] | None) -> int:
 
 def _phrases(description: str) -> Iterator[Evidence]:
     table = _table()
-    text = description[:DESCRIPTION_CHARS].lower()
     for kind, pattern in table.phrases:
-        if found := pattern.search(text):
+        if found := pattern.search(description[:DESCRIPTION_CHARS]):
             yield Evidence("description", found[0], kind, table.weights["phrase"])
 
 
 def _annotations(annotations: Mapping[str, Any]) -> Iterator[Evidence]:
-    hints = {
-        ("readOnlyHint", True): "read-only",
-        ("readOnlyHint", False): "not-read-only",
-        ("destructiveHint", True): "destructive",
-        ("destructiveHint", False): "not-destructive",
-    }
     read_only = annotations.get("readOnlyHint") is True
-    for (hint, value), name in hints.items():
+    for (hint, value), name in _HINTS.items():
         # Of a tool that only reads, the other hint says nothing (MCP, `ToolAnnotations`).
         if annotations.get(hint) is value and not (read_only and hint == "destructiveHint"):
             for kind, weight in _table().annotations[name].items():
                 yield Evidence("annotation", f"{hint}: {str(value).lower()}", kind, weight)
 
 
-def _objects(tool: Tool) -> Iterator[Evidence]:
+def _objects(source: str, words: list[str], told: list[Evidence]) -> Iterator[Evidence]:
+    """What is acted on, once for each text; a word that was taken for a verb is no thing."""
     table = _table()
-    for source, words in (
-        ("name", tokens(tool.name)),
-        ("description", _WORD.findall(_first_sentence(tool.description).lower())),
-    ):
-        if table.objects_not.intersection(words):
-            continue
-        for word in words:
-            if (kind := table.objects.get(word)) is not None:
-                yield Evidence(source, word, kind, table.weights[f"{source}-object"])
-                break
+    if not table.objects_not.isdisjoint(word.lower() for word in words):
+        return
+    verbs = {one.quote for one in told if one.source == source}
+    for word in words:
+        kind = table.objects.get(word.lower())
+        if kind is not None and word not in verbs:
+            yield Evidence(source, word, kind, table.weights[f"{source}-object"])
+            return
 
 
 def _arguments(tool: Tool, *, acts: bool) -> Iterator[Evidence]:
@@ -273,7 +297,7 @@ def _arguments(tool: Tool, *, acts: bool) -> Iterator[Evidence]:
     table = _table()
     seen: set[Class] = set()
     for name in list(tool.properties)[:MOST_ARGUMENTS]:
-        kind = table.arguments.get("_".join(tokens(name)))
+        kind = table.arguments.get("_".join(tokens(name)).lower())
         if kind is None or kind in seen or (kind == "Financial" and not acts):
             continue
         seen.add(kind)
