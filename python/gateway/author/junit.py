@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -38,8 +39,9 @@ def document(
                 failure = ElementTree.SubElement(case, "failure", what)
                 failure.text = text
     ElementTree.indent(root)
-    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return text + b"\n"
+    buffer = BytesIO()
+    ElementTree.ElementTree(root).write(buffer, encoding="utf-8", xml_declaration=True)
+    return buffer.getvalue() + b"\n"
 
 
 def _counts(name: str, results: Sequence[Result], seconds: float) -> dict[str, str]:

@@ -23,6 +23,7 @@ VERBS = {
     "check": "Find every problem of policy documents.",
     "explain": "Say which rule decides a call, and why.",
     "test": "Run test cases of a policy, on a simulated clock.",
+    "replay": "Decide the calls of a log again by another policy.",
     "schema": "Print the JSON Schema of a document.",
     "state": "Show or reset a limit table.",
     "version": "Print the version.",

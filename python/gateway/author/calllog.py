@@ -1,0 +1,175 @@
+"""Calls that were made, out of decision logs or plain lists, one JSON object a line.
+
+A line of a decision log tells what was decided; one of a plain list only what was called:
+`{"at": "2026-03-02T10:00:12Z", "tool": "pay", "args": {"amount": 5}, "grant": "ci"}`, where `at`
+(or `ts`) may also be seconds since 1970, and `tool` may be a `method` instead.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+BEFORE_THE_POLICY = frozenset(
+    {
+        *("malformed-request", "duplicate-key", "header-mismatch", "batch-not-allowed"),
+        *("body-too-large", "too-deep", "number-out-of-range", "host-not-allowed"),
+        *("origin-not-allowed", "unauthenticated", "not-found", "session-mismatch"),
+        *("method-not-allowed", "not-acceptable", "request-timeout", "unsupported-media-type"),
+        *("overloaded", "draining", "log-unavailable", "state-unavailable", "internal-error"),
+    }
+)
+"""Codes of refusals that no policy has a say in: another one would not have changed them."""
+
+
+class Logged(NamedTuple):
+    """A call that was made.
+
+    Attributes:
+        at_ns: when it was decided, nanoseconds since 1970 UTC.
+        took_ms: until it ended, milliseconds.
+        tool: the tool of a `tools/call`; None for another `method`.
+        names: names of all its arguments; None where they are not known.
+        values: arguments whose values are known.
+        code: what was decided of it; None in a plain list.
+        rule: what decided, RFC 6901.
+    """
+
+    at_ns: int
+    took_ms: float
+    grant: str
+    server: str
+    session: str | None
+    tool: str | None
+    method: str
+    names: tuple[str, ...] | None
+    values: dict[str, Any]
+    code: str | None
+    rule: str | None
+
+
+@dataclass
+class Unread:
+    """Lines that no call could be read from."""
+
+    count: int = 0
+    first: str | None = None
+    """`file:line: reason` of the first one."""
+    decided_before: int = 0
+    """Messages that were refused before any policy was asked."""
+
+    def add(self, place: str, reason: str) -> None:
+        self.count += 1
+        self.first = self.first or f"{place}: {reason}"
+
+
+@dataclass
+class Calls:
+    """The calls of several logs, in the order in which they were made. Can be gone through once.
+
+    Args:
+        grants: only calls of these; of all, if there are none.
+        servers: likewise.
+    """
+
+    files: list[Path]
+    grants: frozenset[str] = frozenset()
+    servers: frozenset[str] = frozenset()
+    unread: Unread = field(default_factory=Unread)
+
+    def __iter__(self) -> Iterator[Logged]:
+        """Raises `OSError` where a file cannot be read."""
+        each = [self._file(file) for file in self.files]
+        merged: Iterable[Logged]
+        merged = each[0] if len(each) == 1 else heapq.merge(*each, key=lambda call: call.at_ns)
+        for call in merged:
+            if self.grants and call.grant not in self.grants:
+                continue
+            if self.servers and call.server not in self.servers:
+                continue
+            yield call
+
+    def _file(self, path: Path) -> Iterator[Logged]:
+        loads = orjson.loads
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.isspace():
+                    continue
+                try:
+                    told = loads(line)
+                except ValueError:
+                    self.unread.add(f"{path}:{number}", "not JSON")
+                    continue
+                if not isinstance(told, dict):
+                    self.unread.add(f"{path}:{number}", "not an object")
+                    continue
+                call = self._call(told)
+                if isinstance(call, str):
+                    self.unread.add(f"{path}:{number}", call)
+                elif call is None:
+                    self.unread.decided_before += 1
+                else:
+                    yield call
+
+    def _call(self, told: dict[str, Any]) -> Logged | str | None:
+        """The call of a line, or what it lacks; None for what no policy decided."""
+        at = _instant(told.get("ts", told.get("at")))
+        if at is None:
+            return "it has no `ts`, an RFC 3339 instant or seconds since 1970"
+        code = told.get("code")
+        if code in BEFORE_THE_POLICY:
+            return None
+        tool, method = told.get("tool"), told.get("method")
+        if tool is None and method is None:
+            # A client's answer to its server is a line of the log, and nothing that a policy rules.
+            return None if "effect" in told else "it has neither `tool` nor `method`"
+        values = told.get("args")
+        if not isinstance(values, dict):
+            values = {}
+        texts = (told.get("grant") or "default", told.get("server") or "default", method or "")
+        if not all(isinstance(text, str) for text in (*texts, tool or "")):
+            return "a name in it is not a string"
+        return Logged(
+            at,
+            told.get("duration_ms") or 0,
+            texts[0],
+            texts[1],
+            told.get("session"),
+            None if method not in (None, "tools/call") else tool,
+            method or "tools/call",
+            _names(told, values),
+            values,
+            code if isinstance(code, str) else None,
+            told.get("rule"),
+        )
+
+
+def _names(told: dict[str, Any], values: dict[str, Any]) -> tuple[str, ...] | None:
+    """The names of all arguments: `arg_keys` of a log, or those of `args` in a plain list."""
+    if told.get("more_arg_keys"):
+        return None
+    names = told.get("arg_keys")
+    if isinstance(names, list):
+        return tuple(names)
+    return tuple(values) if "args" in told and "effect" not in told else None
+
+
+def _instant(value: Any) -> int | None:
+    """Nanoseconds since 1970 UTC, exact to the microsecond."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        # Naive times would be taken for this machine's own.
+        seconds = moment.timestamp() if moment.tzinfo is not None else None
+        return None if seconds is None else round(seconds * 1e6) * 1_000
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return round(value * 1e6) * 1_000
+    return None

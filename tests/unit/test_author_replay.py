@@ -1,0 +1,303 @@
+"""`interlock replay`: logs are read for what they tell, and no more is told than is known."""
+
+from __future__ import annotations
+
+import json
+import sys
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import PolicySet
+from gateway.author.calllog import Calls, Logged
+from gateway.author.calls import instant
+from gateway.author.document import Document, Node
+from gateway.author.replay import Replay, Replayer
+from gateway.author.suggest import WINDOWS_S, peak, suggest
+from gateway.cli.replay import command
+
+BEGIN = instant("2026-03-02T10:00:00Z") or 0
+SECOND = 1_000_000_000
+Limit = dict[str, Any]
+
+
+def policy(**tools: Any) -> dict[str, Any]:
+    return {"version": "1", "default": "deny", "tools": tools}
+
+
+def limited(**limit: Any) -> dict[str, Any]:
+    return policy(t={"limits": [{"counter": "c", "window": "minute", "max": 2, **limit}]})
+
+
+def line(at: float, tool: str = "t", **members: Any) -> dict[str, Any]:
+    """A line of a decision log of an allowed call."""
+    base = {
+        "ts": 1_772_445_600 + at,
+        "grant": "g",
+        "server": "s",
+        "method": "tools/call",
+        "tool": tool,
+        "arg_keys": [],
+        "effect": "allow",
+        "code": "allowed",
+        "rule": None,
+        "duration_ms": 5,
+    }
+    return {**base, **members}
+
+
+def write(folder: Path, document: Any, *lines: Any) -> list[str]:
+    (folder / "p.json").write_text(json.dumps(document))
+    log = "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines)
+    (folder / "l.jsonl").write_text(log)
+    return [str(folder / "p.json"), str(folder / "l.jsonl")]
+
+
+def run(folder: Path, document: Any, *lines: Any, options: tuple[str, ...] = ()) -> Result:
+    return CliRunner().invoke(command, [*write(folder, document, *lines), *options])
+
+
+def told(folder: Path, document: Any, *lines: Any, options: tuple[str, ...] = ()) -> Any:
+    done = run(folder, document, *lines, options=("--format", "json", *options))
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_limit_refuses_what_it_would_have(tmp_path: Path) -> None:
+    lines = [line(at, grant=grant) for at in (0, 1, 2, 3, 61) for grant in ("g", "h")]
+    found = told(tmp_path, limited(), *lines)
+    (finding,) = found["findings"]
+    assert finding == {
+        "kind": "refused",
+        "rule": "/tools/t/limits/0",
+        "code": "limit-exceeded",
+        "calls": 4,
+        "of": 10,
+        "first_ns": BEGIN + 2 * SECOND,
+        "last_ns": BEGIN + 3 * SECOND,
+        "grants": {"g": 2, "h": 2},
+        "tools": {"t": 4},
+    }
+    assert found["decided"] == {"allowed": 6, "limit-exceeded": 4}
+    assert found["logged"] == {"allowed": 10}
+    text = run(tmp_path, limited(), *lines).output
+    assert "4 of 10 calls, first 2026-03-02 10:00:02, last 2026-03-02 10:00:03" in text
+
+
+def test_only_some_grants_and_servers(tmp_path: Path) -> None:
+    lines = [line(0, grant="g"), line(1, grant="h"), line(2, server="other")]
+    assert told(tmp_path, limited(), *lines, options=("--grant", "h"))["calls"] == 1
+    assert told(tmp_path, limited(), *lines, options=("--server", "s"))["calls"] == 2
+    nothing = run(tmp_path, limited(), *lines, options=("--grant", "nobody"))
+    assert nothing.exit_code == 64
+    assert "there are no calls to decide" in nothing.stderr
+
+
+def test_strict_is_about_calls_that_were_allowed(tmp_path: Path) -> None:
+    refused = line(0, effect="deny", code="tool-denied", rule="/tools/u/action", tool="u")
+    assert run(tmp_path, limited(), refused, options=("--strict",)).exit_code == 0
+    assert run(tmp_path, limited(), line(0, tool="u"), options=("--strict",)).exit_code == 1
+
+
+def test_what_was_refused_may_now_pass(tmp_path: Path) -> None:
+    was = line(0, effect="deny", code="tool-denied", rule="/tools/t/action")
+    (finding,) = told(tmp_path, limited(), was)["findings"]
+    assert (finding["kind"], finding["rule"]) == ("allowed", "/tools/t/action")
+    was = line(0, effect="deny", code="tool-denied", rule="/tools/u/action", tool="u")
+    (finding,) = told(tmp_path, limited(), was)["findings"]
+    assert (finding["kind"], finding["rule"]) == ("recoded", "/default")
+
+
+def test_what_shadow_mode_would_refuse_is_told_apart(tmp_path: Path) -> None:
+    found = told(tmp_path, limited(mode="shadow"), *(line(at) for at in range(5)))
+    assert found["decided"] == {"allowed": 5}
+    (finding,) = found["findings"]
+    assert (finding["kind"], finding["calls"]) == ("shadow", 3)
+
+
+def test_calls_run_as_long_as_they_did(tmp_path: Path) -> None:
+    document = policy(t={"limits": [{"counter": "c", "algorithm": "concurrency", "max": 1}]})
+    lines = [line(0, duration_ms=1000), line(0.5), line(1.0), line(2), line(2.004), line(2.005)]
+    (finding,) = told(tmp_path, document, *lines)["findings"]
+    assert finding["calls"] == 2
+    assert (finding["first_ns"] - BEGIN, finding["last_ns"] - BEGIN) == (500_000_000, 2_004_000_000)
+
+
+RULED = policy(
+    t={
+        "deny_if": [{"conditions": [{"path": "args.x", "op": "gt", "value": 5}]}],
+        "limits": [{"counter": "c", "window": "day", "max": 9, "cost": "args.n"}],
+    },
+    s={"deny_if": [{"conditions": [{"path": "args.x", "op": "gt", "value": 5}], "mode": "shadow"}]},
+)
+
+
+def test_what_hangs_on_values_is_not_known(tmp_path: Path) -> None:
+    lines = [line(at, arg_keys=["n", "x"]) for at in range(3)]
+    found = told(tmp_path, RULED, *lines, line(4, tool="s", arg_keys=["x"]))
+    assert found["decided"] == {"not-known": 3, "allowed": 1}
+    assert found["unknown"] == [
+        {"rule": "/tools/t/deny_if/0", "calls": 3, "arguments": ["args.x"]},
+        {"rule": "/tools/t/limits/0", "calls": 3, "arguments": ["args.n"]},
+        {"rule": "/tools/s/deny_if/0", "calls": 1, "arguments": ["args.x"]},
+    ]
+    text = run(tmp_path, RULED, *lines).output
+    assert "help: let the log carry them: log: {include_args: [n, x]}" in text
+
+
+def test_values_that_the_log_has_are_used(tmp_path: Path) -> None:
+    lines = [line(at, arg_keys=["n", "x"], args={"n": 5, "x": at}) for at in (1, 2, 6)]
+    found = told(tmp_path, RULED, *lines)
+    assert found["decided"] == {"allowed": 1, "limit-exceeded": 1, "tool-denied": 1}
+    some = [line(at, arg_keys=["n", "x"], args={"x": at}) for at in (1, 6)]
+    assert told(tmp_path, RULED, *some)["decided"] == {"not-known": 1, "tool-denied": 1}
+
+
+def test_a_plain_list_says_what_was_called(tmp_path: Path) -> None:
+    lines = [
+        {"at": "2026-03-02T10:00:00Z", "tool": "t", "args": {"n": 9, "x": 1}},
+        {"at": "2026-03-02T10:00:01+00:00", "tool": "t", "args": {"n": 1}},
+        {"ts": 1_772_445_602.5, "tool": "t", "args": {"n": 1}, "grant": "h"},
+        {"at": "2026-03-02T10:00:03Z", "tool": "t"},
+        {"at": "2026-03-02T10:00:03Z", "method": "resources/read", "args": {"uri": "x:/"}},
+    ]
+    found = told(tmp_path, RULED, *lines)
+    assert found["logged"] == {}
+    assert found["grants"] == {"default": 4, "h": 1}
+    assert found["decided"] == {
+        "allowed": 2,
+        "limit-exceeded": 1,
+        "not-known": 1,
+        "method-denied": 1,
+    }
+
+
+def test_what_cannot_be_read_is_counted_and_left_out(tmp_path: Path) -> None:
+    lines = [
+        "interlock ready",
+        "[1]",
+        '{"tool": "t"}',
+        '{"at": "yesterday", "tool": "t"}',
+        '{"at": "2026-03-02T10:00:00", "tool": "t"}',
+        '{"at": true, "tool": "t"}',
+        '{"at": 5}',
+        '{"at": 5, "tool": 7}',
+        '{"ts": 1, "tool": "t", "effect": "allo',
+        "",
+        line(0, code="unauthenticated", effect="deny"),
+        line(0, method=None, tool=None),
+        line(0),
+    ]
+    found = told(tmp_path, limited(), *lines)
+    assert found["calls"] == 1
+    assert found["not_decided_by_policy"] == 2
+    assert found["unread"]["lines"] == 9
+    assert found["unread"]["first"].endswith("l.jsonl:1: not JSON")
+    output = run(tmp_path, limited(), *lines).output
+    assert "left out: 9 lines that cannot be read" in output
+    assert "left out: 2 messages that no policy has a say in" in output
+
+
+def test_logs_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
+    document, first = write(tmp_path, limited(), line(0), line(2), line(4))
+    second = tmp_path / "second.jsonl"
+    second.write_text("".join(json.dumps(line(at)) + "\n" for at in (1, 3)))
+    done = CliRunner().invoke(command, [document, first, str(second), "--format", "json"])
+    found = json.loads(done.stdout)
+    assert found["out_of_order"] == 0
+    assert found["findings"][0]["first_ns"] == BEGIN + 2 * SECOND
+    backwards = told(tmp_path, limited(), line(70), line(0), line(1))
+    assert backwards["out_of_order"] == 2
+    assert "2 lines out of order" in run(tmp_path, limited(), line(70), line(0), line(1)).output
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    document, _ = write(tmp_path, limited())
+    done = CliRunner().invoke(command, [document, str(tmp_path / "none.jsonl")])
+    assert done.exit_code == 64
+    assert "none.jsonl`: no such file or directory" in done.stderr
+    empty = run(tmp_path, limited(), "{}")
+    assert empty.exit_code == 64
+    assert "help: " in empty.stderr
+
+
+def test_drawing_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = run(tmp_path, limited(), line(0), options=("--svg", str(tmp_path / "o.svg")))
+    assert done.exit_code == 69
+    assert "pip install 'interlock[plot]'" in done.stderr
+
+
+def test_a_drawing_is_made(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    target = tmp_path / "o.svg"
+    done = run(tmp_path, limited(), *(line(at) for at in range(9)), options=("--svg", str(target)))
+    assert done.exit_code == 0, done.output
+    assert "<svg" in target.read_text()
+    nowhere = str(tmp_path / "none" / "o.svg")
+    assert run(tmp_path, limited(), line(0), options=("--svg", nowhere)).exit_code == 64
+
+
+INSTANTS = st.lists(st.integers(0, 200), max_size=40).map(sorted)
+
+
+@given(INSTANTS, st.integers(1, 90))
+def test_a_peak_is_the_fullest_interval(instants: list[int], window: int) -> None:
+    most = max((sum(a <= b < a + window for b in instants) for a in instants), default=0)
+    assert peak(instants, window) == most
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 20_000), st.sampled_from("gh"), st.sampled_from("tu")),
+        min_size=1,
+        max_size=60,
+    ),
+    st.sampled_from([1.0, 1.25, 2.0]),
+)
+def test_what_is_suggested_would_have_refused_nothing(
+    made: list[tuple[int, str, str]], margin: float
+) -> None:
+    calls = [
+        Logged(BEGIN + at * SECOND, 0, who, "s", None, tool, "tools/call", (), {}, "allowed", None)
+        for at, who, tool in sorted(made)
+    ]
+    everything = {"version": "1", "default": "allow"}
+    document = suggest(replayed(everything, calls).peaks, margin)
+    again = replayed(document, calls)
+    assert again.now == {"allowed": len(calls)}
+    assert set(document["tools"]) == {tool for _, _, tool in made}
+    for entry in document["tools"].values():
+        rates = [one["max"] / WINDOWS_S[one["window"]] for one in entry["limits"]]
+        assert rates == sorted(set(rates), reverse=True)
+
+
+def replayed(document: dict[str, Any], calls: list[Logged]) -> Replay:
+    policies = PolicySet.parse(json.dumps(document).encode(), name="p.json")
+    return Replayer(policies, Node(Document("p.json", {}), document), slots=256).run(calls)
+
+
+def test_a_suggestion_has_its_margin_and_knows_no_longer_windows(tmp_path: Path) -> None:
+    lines = [line(at) for at in (0, 10, 20, 30, 3700)]
+    done = run(tmp_path, {"version": "1", "default": "allow"}, *lines, options=("--suggest",))
+    limits = json.loads(done.stdout)["tools"]["t"]["limits"]
+    assert [(one["counter"], one["window"], one["max"]) for one in limits] == [
+        ("t_minute", "minute", 5),
+        ("t_hour", "hour", 5),
+    ]
+    # Calls that the policy refuses anyway, or that were refused, tell nothing of what is needed.
+    refused = line(0, tool="u", effect="deny", code="default-deny", rule="/default")
+    done = run(tmp_path, policy(t={}), line(0), refused, line(1, tool="v"), options=("--suggest",))
+    assert set(json.loads(done.stdout)["tools"]) == {"t"}
+
+
+def test_calls_can_be_had_from_python(tmp_path: Path) -> None:
+    _, log = write(tmp_path, limited(), line(0.000001))
+    (call,) = Calls([Path(log)])
+    assert call.at_ns == BEGIN + 1_000
+    assert suggest({("g", "s", "t"): array("q", [call.at_ns])}, 1.0)["tools"]["t"]
