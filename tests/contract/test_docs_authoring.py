@@ -13,7 +13,7 @@ import pytest
 
 from support.pages import Block, blocks
 
-PAGES = ["docs/testing-policies.md", "docs/replay.md"]
+PAGES = ["docs/testing-policies.md", "docs/replay.md", "docs/changing-policies.md"]
 
 
 def shown() -> list[tuple[Block, Block]]:

@@ -158,6 +158,35 @@ def test_values_that_the_log_has_are_used(tmp_path: Path) -> None:
     assert told(tmp_path, RULED, *some)["decided"] == {"not-known": 1, "tool-denied": 1}
 
 
+def test_what_a_log_leaves_out_is_not_known(tmp_path: Path) -> None:
+    lines = [
+        line(0, arg_keys=["n", "x"], args={"n": 5, "x": "(900 bytes)"}),
+        line(1, arg_keys=["n", "\u2026+3"], args={"n": 1}, gap=4),
+        line(2, arg_keys=["n", "very lon\u2026"], args={"n": 1}),
+        line(3, tool=None, method="GET", arg_keys=None, policy=None),
+    ]
+    found = told(tmp_path, RULED, *lines)
+    assert found["decided"] == {"not-known": 3}
+    assert found["lost"] == 4
+    assert found["not_decided_by_policy"] == 1
+    assert "the log lacks 4 lines, and says so" in run(tmp_path, RULED, *lines).output
+    # In a plain list a value is what it is.
+    plain = {"at": 5, "tool": "s", "args": {"x": "(900 bytes)"}}
+    (finding,) = told(tmp_path, RULED, plain)["findings"]
+    assert finding["code"] == "indeterminate"
+
+
+def test_what_was_not_sent_is_given_back(tmp_path: Path) -> None:
+    lost = line(0, fault="upstream-unreachable", duration_ms=500)
+    found = told(tmp_path, limited(max=1), lost, line(0.4), line(0.5), line(0.6))
+    assert found["decided"] == {"allowed": 2, "limit-exceeded": 2}
+    (finding,) = found["findings"]
+    assert (finding["first_ns"], finding["last_ns"]) == (
+        BEGIN + 400_000_000,
+        BEGIN + 600_000_000,
+    )
+
+
 def test_a_plain_list_says_what_was_called(tmp_path: Path) -> None:
     lines = [
         {"at": "2026-03-02T10:00:00Z", "tool": "t", "args": {"n": 9, "x": 1}},

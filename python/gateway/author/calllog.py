@@ -8,6 +8,7 @@ A line of a decision log tells what was decided; one of a plain list only what w
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,6 +40,8 @@ class Logged(NamedTuple):
         values: arguments whose values are known.
         code: what was decided of it; None in a plain list.
         rule: what decided, RFC 6901.
+        shadow: (rule, code) of what shadow mode recorded.
+        sent: whether the server may have seen it; else its charge was given back.
     """
 
     at_ns: int
@@ -52,6 +55,8 @@ class Logged(NamedTuple):
     values: dict[str, Any]
     code: str | None
     rule: str | None
+    shadow: tuple[tuple[str, str], ...] = ()
+    sent: bool = True
 
 
 @dataclass
@@ -63,6 +68,8 @@ class Unread:
     """`file:line: reason` of the first one."""
     decided_before: int = 0
     """Messages that were refused before any policy was asked."""
+    lost: int = 0
+    """Lines that the log itself says it lacks."""
 
     def add(self, place: str, reason: str) -> None:
         self.count += 1
@@ -122,8 +129,10 @@ class Calls:
         at = _instant(told.get("ts", told.get("at")))
         if at is None:
             return "it has no `ts`, an RFC 3339 instant or seconds since 1970"
+        gap = told.get("gap")
+        self.unread.lost += gap if isinstance(gap, int) else 0
         code = told.get("code")
-        if code in BEFORE_THE_POLICY:
+        if code in BEFORE_THE_POLICY or ("effect" in told and told.get("policy", "") is None):
             return None
         tool, method = told.get("tool"), told.get("method")
         if tool is None and method is None:
@@ -132,6 +141,8 @@ class Calls:
         values = told.get("args")
         if not isinstance(values, dict):
             values = {}
+        elif "effect" in told:
+            values = {name: value for name, value in values.items() if not _is_omitted(value)}
         texts = (told.get("grant") or "default", told.get("server") or "default", method or "")
         if not all(isinstance(text, str) for text in (*texts, tool or "")):
             return "a name in it is not a string"
@@ -147,17 +158,31 @@ class Calls:
             values,
             code if isinstance(code, str) else None,
             told.get("rule"),
+            tuple(_shadow(told)) if told.get("shadow") else (),
+            told.get("fault") != "upstream-unreachable",
         )
 
 
 def _names(told: dict[str, Any], values: dict[str, Any]) -> tuple[str, ...] | None:
     """The names of all arguments: `arg_keys` of a log, or those of `args` in a plain list."""
-    if told.get("more_arg_keys"):
-        return None
     names = told.get("arg_keys")
     if isinstance(names, list):
-        return tuple(names)
+        # Of names that are too many or too long the log has a part, with an ellipsis in it.
+        cut = not all(isinstance(name, str) and "…" not in name for name in names)
+        return None if cut else tuple(names)
     return tuple(values) if "args" in told and "effect" not in told else None
+
+
+def _is_omitted(value: Any) -> bool:
+    """Whether a log has only the length of a value."""
+    return isinstance(value, str) and re.fullmatch(r"\([0-9]+ bytes\)", value) is not None
+
+
+def _shadow(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What shadow mode recorded, as far as the log has it."""
+    for one in told["shadow"]:
+        if isinstance(one, dict) and "rule" in one:
+            yield str(one["rule"]), str(one.get("code", ""))
 
 
 def _instant(value: Any) -> int | None:

@@ -117,7 +117,7 @@ class Replayer:
         self._plans: dict[object, _Plan] = {}
         self._lenient: dict[frozenset[str], Engine] = {}
         self._callers: dict[tuple[str, str, str | None], Caller] = {}
-        self._running: list[tuple[int, int, Engine, Decision]] = []
+        self._running: list[tuple[int, int, Engine, Decision, bool]] = []
         self._concurrency = '"concurrency"' in json.dumps(root.value)
         self._latest = 0
 
@@ -155,9 +155,10 @@ class Replayer:
         decision = plan.engine.decide(caller, body, now_ns=now)
         code = decision.code
         if code == "allowed":
-            if self._concurrency:
+            if self._concurrency or not call.sent:
                 ends = now + round(call.took_ms * 1_000_000)
-                heapq.heappush(self._running, (ends, result.calls, plan.engine, decision))
+                running = (ends, result.calls, plan.engine, decision, call.sent)
+                heapq.heappush(self._running, running)
             if plan.unknown:
                 certain = self._certain(plan, caller, body, now)
                 code = code if certain else NOT_KNOWN
@@ -221,8 +222,8 @@ class Replayer:
     def _end(self, now: int) -> None:
         """End the calls that had ended by now."""
         while self._running and self._running[0][0] <= now:
-            ended, _, engine, decision = heapq.heappop(self._running)
-            engine.settle(decision, "done", now_ns=ended)
+            ended, _, engine, decision, sent = heapq.heappop(self._running)
+            engine.settle(decision, "done" if sent else "not-sent", now_ns=ended)
 
     def _planned(self, key: object, call: Logged, known: frozenset[str]) -> _Plan:
         body = _body(call)

@@ -24,6 +24,7 @@ VERBS = {
     "explain": "Say which rule decides a call, and why.",
     "test": "Run test cases of a policy, on a simulated clock.",
     "replay": "Decide the calls of a log again by another policy.",
+    "shadow": "See what shadow mode would have refused, and put a rule in force.",
     "schema": "Print the JSON Schema of a document.",
     "state": "Show or reset a limit table.",
     "version": "Print the version.",

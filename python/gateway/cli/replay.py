@@ -165,6 +165,8 @@ def _left_out(result: Replay, unread: Unread) -> Iterable[str]:
             f"{_count(result.out_of_order, 'line')} out of order: windows do not go back, so these "
             "calls are counted in the newest"
         )
+    if unread.lost:
+        yield f"the log lacks {_count(unread.lost, 'line')}, and says so"
     if unread.decided_before:
         yield f"left out: {_count(unread.decided_before, 'message')} that no policy has a say in"
     if unread.count:
@@ -218,6 +220,7 @@ def _as_data(result: Replay, unread: Unread) -> dict[str, Any]:
         ],
         "out_of_order": result.out_of_order,
         "not_decided_by_policy": unread.decided_before,
+        "lost": unread.lost,
         "unread": {"lines": unread.count, "first": unread.first},
     }
 
