@@ -3,12 +3,14 @@
 PYTHON ?= python3
 VENV := .venv/bin
 DEPS := .cache/dependencies
+SEEDS ?= 5000
+FROM ?= 1
 CORE := .cache/core-release
 BENCH := .cache/bench-dependencies
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models manifests bench bench-quick bench-rust gate
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate manifests bench bench-quick bench-rust gate
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -34,8 +36,12 @@ lint: $(DEPS) ## Check formats, lints and who imports whom
 typecheck: $(CORE) ## Check types, the extension's stub included
 	@$(VENV)/mypy && $(VENV)/python -m mypy.stubtest gateway._core
 
-test-rust: ## Run the tests of the core
-	@.ci/prerequisites && cargo test --workspace --locked
+test-rust: simulate ## Run the tests of the core
+	@.ci/prerequisites && cargo test --workspace --exclude gateway-sim --locked
+
+simulate: ## Run the core through SEEDS histories with virtual workers, clocks and faults, from seed FROM on
+	@cargo test --profile sim --quiet --package gateway-sim --locked
+	@cargo run --profile sim --quiet --package gateway-sim --locked -- --seeds $(SEEDS) --from $(FROM)
 
 loom: ## Model-check the atomics of the limit table
 	@RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=target/loom cargo test --release --locked --package gateway-core --lib loom

@@ -35,6 +35,8 @@ pub mod pattern;
 pub mod policy;
 mod ratelimit;
 mod refused;
+#[cfg(all(feature = "simulated", not(loom)))]
+pub mod simulated;
 pub mod sse;
 mod sync;
 pub mod time;

@@ -1,12 +1,17 @@
 //! The one place that decides which atomics the crate is built on.
 //!
 //! Ordinary builds use the standard library; `--cfg loom` swaps in loom, which explores every interleaving of a
-//! small model. Code that is to be modelled imports from here and nowhere else.
+//! small model, and the feature `simulated` swaps in atomics before each of whose operations a simulator may switch
+//! to another worker or end this one. Code that is to be modelled imports from here and nowhere else.
 
+#[cfg(all(feature = "simulated", not(loom)))]
+pub(crate) use crate::simulated::AtomicU64;
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+#[cfg(all(not(feature = "simulated"), not(loom)))]
+pub(crate) use std::sync::atomic::AtomicU64;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
+pub(crate) use std::sync::atomic::{Ordering, fence};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard};
@@ -68,6 +73,10 @@ const YIELDS: u32 = 16;
 /// Lets somebody else get on: a pause at first, then a yield, then a short sleep.
 #[cfg(not(loom))]
 pub(crate) fn relax(round: u32) {
+    #[cfg(feature = "simulated")]
+    if crate::simulated::waits() {
+        return;
+    }
     if round < SPINS {
         std::hint::spin_loop();
     } else if round < SPINS + YIELDS {

@@ -202,6 +202,8 @@ fn flock_of(region: Region, access: Access) -> libc::flock {
 /// Changes how this open file holds a region, without waiting; false if others are in the way. The kernel lets go
 /// of it when the last descriptor of this opening is closed, by a crash too.
 pub(super) fn lock(file: &File, region: Region, access: Access) -> io::Result<bool> {
+    #[cfg(feature = "simulated")]
+    crate::simulated::asks_the_kernel();
     let flock = flock_of(region, access);
     // SAFETY: an open descriptor and a structure that outlives the call.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const flock) } == 0 {
@@ -216,6 +218,8 @@ pub(super) fn lock(file: &File, region: Region, access: Access) -> io::Result<bo
 
 /// Whether another opening of the file holds any part of a region.
 pub(super) fn held_elsewhere(file: &File, region: Region) -> io::Result<bool> {
+    #[cfg(feature = "simulated")]
+    crate::simulated::asks_the_kernel();
     let mut flock = flock_of(region, Access::Exclusive);
     // SAFETY: an open descriptor and a structure that outlives the call.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut flock) } != 0 {
@@ -290,6 +294,10 @@ pub(super) fn effective_user() -> u32 {
 
 /// Fills `bytes` with what nobody can guess.
 pub(super) fn fill_random(bytes: &mut [u8]) -> io::Result<()> {
+    #[cfg(feature = "simulated")]
+    if crate::simulated::fills(bytes) {
+        return Ok(());
+    }
     // SAFETY: a buffer of the length given. Up to 256 bytes come whole.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     if usize::try_from(got) == Ok(bytes.len()) {

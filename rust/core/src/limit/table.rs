@@ -474,7 +474,7 @@ pub(super) fn revive(slot: &Slot, own: u64, mut id: u64) -> bool {
 }
 
 /// Where this thread begins to look for a free pin, so that threads do not meet.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, feature = "simulated")))]
 fn hint() -> usize {
     use std::sync::atomic::AtomicUsize;
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -483,7 +483,7 @@ fn hint() -> usize {
     HINT.with(|hint| *hint)
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, feature = "simulated"))]
 fn hint() -> usize {
     0
 }
