@@ -10,7 +10,7 @@ BENCH := .cache/bench-dependencies
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate manifests bench bench-quick bench-rust gate
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate manifests bench bench-quick bench-rust gate fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -69,6 +69,9 @@ bench-rust: ## Measure the parts of the core by themselves
 
 gate: $(DEPS) ## Count the instructions of a decision and of a request (needs valgrind)
 	@$(VENV)/python -m bench.gate
+
+fuzz: ## Fuzz every reader of bytes, each for SECONDS (30; needs a C++ compiler)
+	@rust/fuzz/run.sh $(or $(SECONDS),30)
 
 lock: $(DEPS) ## Resolve the Python dependencies anew
 	@.ci/lock
