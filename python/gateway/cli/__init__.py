@@ -25,6 +25,7 @@ VERBS = {
     "test": "Run test cases of a policy, on a simulated clock.",
     "replay": "Decide the calls of a log again by another policy.",
     "shadow": "See what shadow mode would have refused, and put a rule in force.",
+    "convert": "Say a policy from elsewhere in this language.",
     "schema": "Print the JSON Schema of a document.",
     "state": "Show or reset a limit table.",
     "version": "Print the version.",
