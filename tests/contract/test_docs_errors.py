@@ -198,12 +198,13 @@ def test_a_document_has_the_problem_that_is_shown(example: tuple[str, str, list[
 
 
 def test_what_check_adds_has_an_entry() -> None:
-    source = page("python/gateway/cli/check.py")
-    added = re.findall(r'(?:"(error)"|_warn\((?:path)), "([a-z-]+)"', source)
+    errors = set(re.findall(r'"error", "([a-z-]+)"', page("python/gateway/cli/check.py")))
+    fit = page("python/gateway/author/fit.py")
+    warnings = set(re.findall(r'(?:Misfit|_nobody)\(\s*"([a-z-]+)"', fit))
     entries = part(ADDED)
-    assert {code for _, code in added} == set(entries)
-    for severity, code in added:
-        assert entries[code].strip().startswith("Error." if severity else "Warning.")
+    assert errors | warnings == set(entries)
+    for code, text in entries.items():
+        assert text.strip().startswith("Error." if code in errors else "Warning.")
 
 
 def test_the_refusal_that_is_shown_is_the_one_that_is_sent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from gateway.author.classify import CLASSES, SEVERITY
 from gateway.author.recommend import EFFECTS
 from gateway.author.report import EFFECT_WORDS, data
-from support.pages import blocks, plain, sections, table
+from support.pages import ROOT, blocks, plain, sections, table
 
 PAGE = "docs/scan.md"
 BLOCKS = blocks(PAGE)
@@ -74,3 +75,21 @@ def test_an_owners_word_replaces_the_class(folder: Path) -> None:
     (shape,) = [block.text for block in BLOCKS if block.text.startswith('{"servers"')]
     assert [plain(key) for key in shape.split('"')[7::2]] == list(note)
     assert data([]) == {"servers": []}
+
+
+def test_the_policy_that_is_shown_is_the_one_that_is_written(folder: Path) -> None:
+    (shown_one,) = [block.text for block in BLOCKS if block.note == "policy.json"]
+    (folder / "policy.json").unlink()
+    done = run("interlock scan --tools tools.json --name shop --write policy.json", folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "policy.json").read_text(encoding="utf-8") == shown_one
+    done = run("interlock check policy.json --strict --tools tools.json", folder)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_warnings_are_those_there_are() -> None:
+    text = sections(PAGE, 2)["A policy against a server"].rpartition("```")[2]
+    rows = table(text.splitlines())
+    told = {plain(row["warning"]) for row in rows}
+    source = (ROOT / "python/gateway/author/fit.py").read_text(encoding="utf-8")
+    assert told == set(re.findall(r'(?:Misfit|_nobody)\(\s*"([a-z-]+)"', source))

@@ -77,6 +77,18 @@ def test_a_policy_is_held_against_a_servers_tools(good: str) -> None:
     assert command("check", good, "--strict", "--", *STDIO_SERVER).returncode == 1
 
 
+def test_a_policy_is_held_against_a_saved_list_and_asked_what_was_meant(
+    good: str, tmp_path: Path
+) -> None:
+    tools = [{"name": "offers", "inputSchema": {}}, {"name": "upwork_check_session"}]
+    listed = write(tmp_path / "tools.json", {"tools": tools})
+    done = command("check", good, "--tools", listed)
+    assert done.returncode == 0
+    assert "`offer` matches no tool of the server\nhelp: did you mean `offers`?" in done.stdout
+    assert command("check", good, "--tools", good).returncode == 64
+    assert command("check", good, "--tools", listed, "--", "x").returncode == 2
+
+
 def test_a_server_that_does_not_tell_is_69(good: str) -> None:
     done = command("check", good, "--", sys.executable, "-c", "pass")
     assert done.returncode == 69

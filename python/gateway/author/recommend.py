@@ -94,6 +94,12 @@ def nameable(name: str) -> bool:
     return re.fullmatch(r"[^*\s\x00-\x1f\x7f]+", name) is not None and name.isprintable()
 
 
+def file_name(server: str) -> str:
+    """A file's name for the policy of a server, whatever that is called."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", server).strip(".-")[:80]
+    return f"{plain or 'server'}.json"
+
+
 def written(document: dict[str, Any]) -> str:
     """The document as a file."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

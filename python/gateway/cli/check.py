@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.problems import EXIT_PROBLEMS, EXIT_UNAVAILABLE, report
+from gateway.cli.problems import EXIT_PROBLEMS, EXIT_UNAVAILABLE
+from gateway.cli.servers import Split, ask, saved
 
 if TYPE_CHECKING:
     from gateway._core import Diagnostic, PolicySet
+    from gateway.author.tools import Tool
+
+TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,38 +40,50 @@ class Finding:
         return [first] + ([f"help: {self.help}"] if self.help is not None else [])
 
 
-class _Check(click.Command):
-    """Keeps apart what stands before `--` and after it, which click would join."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--" in args:
-            at = args.index("--")
-            ctx.meta["server_command"] = args[at + 1 :]
-            args = args[:at]
-        return super().parse_args(ctx, args)
-
-
-@click.command("check", cls=_Check)
+@click.command("check", cls=Split)
 @click.argument("policies", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--upstream", metavar="URL", help="A server whose tools the policies are for.")
+@click.option(
+    "--tools",
+    "listed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Its saved `tools/list` answer, instead.",
+)
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 @click.option("--strict", is_flag=True, help="Let warnings count as problems.")
 @click.pass_context
 def command(
-    ctx: click.Context, policies: tuple[Path, ...], upstream: str | None, style: str, strict: bool
+    ctx: click.Context,
+    *,
+    policies: tuple[Path, ...],
+    upstream: str | None,
+    listed: Path | None,
+    style: str,
+    strict: bool,
 ) -> None:
-    """Find every problem of POLICIES. `-- COMMAND` may name a stdio server, as --upstream does."""
+    """Find every problem of POLICIES. `-- COMMAND` may name a stdio server, as --upstream does.
+
+    With a server, its tools are asked for, and what the policies say of them is compared: names
+    that no tool has, arguments that a tool has not or that are of another type, arguments that a
+    call may leave out under a bound, and tools that no entry names.
+
+    \b
+      interlock check policy.json
+      interlock check policy.json --upstream http://127.0.0.1:8000/mcp
+      interlock check policy.json -- my-mcp-server --flag
+    """
     server_command = ctx.meta.get("server_command")
-    if upstream is not None and server_command is not None:
-        raise click.UsageError("give --upstream or a command after `--`, not both")
+    if sum((upstream is not None, server_command is not None, listed is not None)) > 1:
+        raise click.UsageError("give one of: --upstream, a command after `--`, --tools")
     findings: list[Finding] = []
     good: list[tuple[Path, PolicySet]] = []
     for path in policies:
         policy = _compile(path, findings)
         if policy is not None:
             good.append((path, policy))
-    if good and (upstream is not None or server_command):
-        tools = _tools(upstream, server_command)
+    if good and (upstream is not None or server_command or listed is not None):
+        tools = _tools(upstream, server_command, listed)
         for path, policy in good:
             findings.extend(_against(path, policy, tools))
     if style == "json":
@@ -106,57 +121,35 @@ def _findings(path: Path, diagnostics: Iterable[Diagnostic]) -> list[Finding]:
     ]
 
 
-def _tools(upstream: str | None, server_command: list[str] | None) -> list[str]:
+def _tools(
+    upstream: str | None, server_command: tuple[str, ...] | None, listed: Path | None
+) -> Sequence[Tool]:
     """What the server offers."""
-    from gateway.cli import survey
+    from gateway.author.targets import Target
 
-    try:
-        return survey.tools(upstream, server_command)
-    except survey.SurveyError as error:
-        report(f"error: {error}")
-        raise click.exceptions.Exit(EXIT_UNAVAILABLE) from error
+    if listed is not None:
+        return saved(listed, "").tools
+    (listing,) = ask([Target(url=upstream, command=server_command or ())], TIMEOUT_S)
+    if listing is None:
+        raise click.exceptions.Exit(EXIT_UNAVAILABLE)
+    return listing.tools
 
 
-def _against(path: Path, policy: PolicySet, tools: list[str]) -> list[Finding]:
+def _against(path: Path, policy: PolicySet, tools: Sequence[Tool]) -> list[Finding]:
     """Where a policy and a server's tools do not meet."""
-    from gateway._core import Caller, Engine, LimitTable
+    from gateway._core import read_document
+    from gateway.author.fit import misfits
 
-    engine, caller = Engine(policy, LimitTable(64)), Caller("check", server="default")
-    matched: set[str] = set()
-    uncovered = []
-    for tool in tools:
-        params = {"name": tool, "arguments": {}}
-        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-        told = json.loads(engine.explain(caller, json.dumps(body).encode()))
-        matched.update(told["entries"])
-        if told["decision"]["code"] == "default-deny" or (told["allowed"] and not told["entries"]):
-            uncovered.append(tool)
-    found = [
-        _warn(path, "entry-unused", f"`{_last(pointer)}` matches no tool of the server", pointer)
-        for pointer in policy.entries
-        if pointer.startswith("/tools/") and pointer not in matched
-    ]
-    if uncovered:
-        names = ", ".join(f"`{tool}`" for tool in uncovered)
-        message = f"no entry covers {_count(len(uncovered), 'tool')}, the default decides: {names}"
-        found.append(_warn(path, "tool-uncovered", message, "/tools"))
+    document, places, _ = read_document(path.read_bytes(), path.name)
+    found = []
+    for one in misfits(document, policy, tools):
+        line, column = places.get(one.pointer, (1, 1, 1, 1))[:2]
+        found.append(
+            Finding(
+                str(path), line, column, "warning", one.code, one.message, one.help, one.pointer
+            )
+        )
     return found
-
-
-def _warn(path: Path, code: str, message: str, pointer: str) -> Finding:
-    """A warning at the key that a pointer ends in, as far as it can be found in the text."""
-    key = re.escape(_last(pointer))
-    text = path.read_text(encoding="utf-8")
-    found = re.search(rf"""["']{key}["']\s*:|(?<!\S){key}\s*:""", text)
-    at = found.start() if found is not None else 0
-    line = text.count("\n", 0, at) + 1
-    column = at - text.rfind("\n", 0, at)
-    return Finding(str(path), line, column, "warning", code, message, None, pointer)
-
-
-def _last(pointer: str) -> str:
-    """The key that an RFC 6901 pointer ends in."""
-    return pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
 
 
 def _summary(files: int, findings: list[Finding]) -> str:

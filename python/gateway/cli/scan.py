@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, EXIT_UNAVAILABLE, report
+from gateway.cli.servers import Split, ask, saved
 
 if TYPE_CHECKING:
-    from gateway.author.asking import Outcome
     from gateway.author.assess import Assessment
     from gateway.author.targets import Target
-    from gateway.author.tools import Listing
 
 TIMEOUT_S = 60.0
-
-
-class Split(click.Command):
-    """Keeps apart what stands before `--` and after it, which click would join."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if "--" in args:
-            at = args.index("--")
-            ctx.meta["server_command"] = tuple(args[at + 1 :])
-            args = args[:at]
-        return super().parse_args(ctx, args)
 
 
 @click.command("scan", cls=Split)
@@ -42,7 +28,7 @@ class Split(click.Command):
 )
 @click.option(
     "--tools",
-    "saved",
+    "listed",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="A saved `tools/list` answer, instead of a server.",
@@ -85,6 +71,14 @@ class Split(click.Command):
     metavar="FILE",
     help="Write a report to send.",
 )
+@click.option(
+    "--write",
+    "proposed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the proposed policy; of several servers, one each into a folder of this name.",
+)
+@click.option("--force", is_flag=True, help="Let --write replace what is there.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 @click.pass_context
 def command(
@@ -92,13 +86,15 @@ def command(
     *,
     url: str | None,
     clients: bool,
-    saved: Path | None,
+    listed: Path | None,
     name: str,
     headers: tuple[str, ...],
     variables: tuple[str, ...],
     timeout_s: float,
     overrides: Path | None,
     page: Path | None,
+    proposed: Path | None,
+    force: bool,
     style: str,
 ) -> None:
     """List what a server's tools do, how bad a wrong call can be, and what to allow.
@@ -110,9 +106,10 @@ def command(
       interlock scan http://127.0.0.1:8000/mcp
       interlock scan -- npx -y @modelcontextprotocol/server-filesystem /tmp
       interlock scan --clients --html report.html
+      interlock scan --write policy.json -- my-mcp-server --flag
     """
     given = ctx.meta.get("server_command")
-    if sum((url is not None, given is not None, clients, saved is not None)) != 1:
+    if sum((url is not None, given is not None, clients, listed is not None)) != 1:
         raise click.UsageError("give one of: a URL, a command after `--`, --clients, --tools", ctx)
     if given == ():
         raise click.UsageError("the server's command is needed after `--`", ctx)
@@ -120,14 +117,18 @@ def command(
     from gateway.author.report import data, lines
 
     own = read_overrides(overrides) if overrides is not None else {}
-    if saved is not None:
-        listings, failed = [_saved(saved, name)], False
+    if listed is not None:
+        listings, failed = [saved(listed, name)], False
     else:
         targets = _clients() if clients else [_target(url, given or (), name, headers, variables)]
-        listings, failed = _ask(targets, timeout_s)
+        answers = ask(targets, timeout_s)
+        listings = [listing for listing in answers if listing is not None]
+        failed = len(listings) < len(answers)
     found = assess(listings, own)
     if page is not None:
         _write(page, _html(found))
+    if proposed is not None:
+        _propose(proposed, found, force=force)
     if style == "json":
         click.echo(json.dumps(data(found)))
     else:
@@ -176,49 +177,39 @@ def _clients() -> list[Target]:
     return found.targets
 
 
-def _saved(path: Path, name: str) -> Listing:
-    from gateway.author.tools import Listing, Unreadable, saved
-
-    try:
-        return Listing(name or path.stem, saved(path.read_bytes()))
-    except OSError as error:
-        report(f"error: cannot read `{path}`: {(error.strerror or str(error)).lower()}")
-    except Unreadable as error:
-        report(f"error: `{path}`: {error}")
-        report("help: it should hold the JSON that a server answers to `tools/list`")
-    raise click.exceptions.Exit(EXIT_INVALID)
-
-
-def _ask(targets: list[Target], timeout_s: float) -> tuple[list[Listing], bool]:
-    """The lists of all that answered, in the order they were named, and whether one did not."""
-    from gateway.author.asking import ask_all
-
-    watched = sys.stderr.isatty() and len(targets) > 0
-    done = 0
-
-    def told(outcome: Outcome) -> None:
-        nonlocal done
-        done += 1
-        if watched:
-            click.echo(f"\r\x1b[K{done} of {len(targets)} servers asked", nl=False, err=True)
-
-    outcomes = asyncio.run(ask_all(targets, timeout_s=timeout_s, told=told))
-    if watched:
-        click.echo("\r\x1b[K", nl=False, err=True)
-    for outcome in outcomes:
-        if outcome.problem is not None:
-            place = f" (`{outcome.target.source}`)" if outcome.target.source else ""
-            report(
-                f"error: `{outcome.target.shown}`{place} did not tell its tools: {outcome.problem}"
-            )
-    listings = [outcome.listing for outcome in outcomes if outcome.listing is not None]
-    return listings, len(listings) < len(outcomes)
-
-
 def _html(found: list[Assessment]) -> str:
     from gateway.author.page import html
 
     return html(found)
+
+
+def _propose(path: Path, found: list[Assessment], *, force: bool) -> None:
+    """Write a policy for each server; a policy that is there was written by someone.
+
+    Raises:
+        click.exceptions.Exit: it cannot be; everything was printed.
+    """
+    from gateway.author.recommend import file_name, policy, written
+    from gateway.policies import MAX_POLICY_BYTES
+
+    files = (
+        {path: found[0]}
+        if len(found) == 1 and not path.is_dir()
+        else {path / file_name(one.server): one for one in found}
+    )
+    for file, one in files.items():
+        text = written(policy(one.server, one.tools))
+        if len(text.encode()) > MAX_POLICY_BYTES:
+            report(f"error: a policy for {len(one.tools):,} tools is larger than one may be")
+            raise click.exceptions.Exit(EXIT_INVALID)
+        if file.exists() and not force:
+            report(f"error: `{file}` is there already")
+            report("help: name another file, or say `--force` to replace it")
+            raise click.exceptions.Exit(EXIT_INVALID)
+        if file.parent == path:
+            path.mkdir(exist_ok=True)
+        _write(file, text)
+        report(f"wrote `{file}`; look at it with `interlock check {file}`")
 
 
 def _write(path: Path, text: str) -> None:

@@ -299,6 +299,10 @@ fn shadowed(document: &Document, tools: &Names, hide: &Names, problems: &mut Pro
         return;
     }
     for entry in &document.tools {
+        // One that denies agrees with whatever else refuses, and may say why.
+        if entry.effect == EntryEffect::Deny {
+            continue;
+        }
         let mut room = Found::new();
         let found = hide.find(entry.name.pattern.as_str(), &mut room);
         if let Some(by) = found.first().and_then(|by| document.hide.get(*by as usize)) {
@@ -310,9 +314,6 @@ fn shadowed(document: &Document, tools: &Names, hide: &Names, problems: &mut Pro
             let diagnostic =
                 Diagnostic::new(Code::HiddenEntry, message).help("remove one of the two");
             warn(problems, &entry.name.pointer, entry.name.place, diagnostic);
-            continue;
-        }
-        if entry.effect == EntryEffect::Deny {
             continue;
         }
         let found = tools.find(entry.name.pattern.as_str(), &mut room);
