@@ -1,4 +1,4 @@
-"""Writes `bench/results/REPORT.md`, and the figures in README.md, from the newest stored result.
+"""Writes `bench/results/REPORT.md`, and the figures in two pages, from the newest stored results.
 
 INVARIANT: a figure that is told stands in a stored result; `python -m bench.report` makes all of
 them anew, and a test compares.
@@ -10,41 +10,56 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bench.stress.parts import PARTS as stress
 from bench.summary import REFERENCE, Latency, Line, latencies, lines
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 README = ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 Named = TypeVar("Named", Line, Latency)
 PARTS = ("micro", "path", "latency", "growth")
 
 
 def newest(folder: Path = RESULTS) -> dict[str, Any] | None:
-    """The last result that has all parts; None if there is none."""
+    """The last result that has all parts but `stress`; None if there is none."""
+    return _last(folder, lambda result: all(part in result for part in PARTS))
+
+
+def newest_stress(folder: Path = RESULTS) -> dict[str, Any] | None:
+    """The last result that has all parts of `stress`; None if there is none."""
+    return _last(folder, lambda result: all(part in result.get("stress", {}) for part in stress))
+
+
+def _last(folder: Path, whole: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
     results = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")]
-    whole = [each for each in results if all(part in each for part in PARTS)]
-    return max(whole, key=lambda each: str(each["date"]), default=None)
+    return max(filter(whole, results), key=lambda each: str(each["date"]), default=None)
 
 
 def write() -> None:
-    """Writes both pages; README.md is left without figures while no result is whole."""
-    result = newest()
+    """Writes all pages; those are left without figures whose result is not there."""
+    result, pressed = newest(), newest_stress()
     if result is not None:
         (RESULTS / "REPORT.md").write_text(page(result), encoding="utf-8")
-    README.write_text(with_figures(README.read_text(encoding="utf-8"), result), encoding="utf-8")
+    _put(README, readme(result) if result is not None else "")
+    _put(OPERATIONS, pressure(pressed) if pressed is not None else "")
 
 
-def with_figures(text: str, result: dict[str, Any] | None) -> str:
-    """A page with what stands between its marks replaced by the figures of a result.
+def _put(file: Path, told: str) -> None:
+    file.write_text(with_figures(file.read_text(encoding="utf-8"), told), encoding="utf-8")
+
+
+def with_figures(text: str, told: str) -> str:
+    """A page with what stands between its marks replaced.
 
     Raises:
         ValueError: the page has no marks.
     """
-    told = readme(result) if result is not None else ""
     pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.S)
     if not pattern.search(text):
         raise ValueError(f"no `{BEGIN}` and `{END}` in the page")
@@ -68,6 +83,21 @@ def readme(result: dict[str, Any]) -> str:
     return (
         f"{table(head, [row])}\nMeasured on {result['date'][:10]} at `{result['commit'][:7]}`,"
         " beside nginx that proxies the same calls:\n[all figures](bench/results/REPORT.md).\n"
+    )
+
+
+def pressure(result: dict[str, Any]) -> str:
+    """The goals of `bench.stress`, as docs/operations.md tells them."""
+    text = ""
+    for name, part in stress.items():
+        rows = [
+            [each.title, each.found, each.limit if each.holds else f"{each.limit}: **missed**"]
+            for each in part.goals(result["stress"][name])
+        ]
+        text += table([part.TITLE, "is", "should be"], rows) + "\n"
+    return (
+        f"{text}Measured on {result['date'][:10]} at `{result['commit'][:7]}`, load average at the"
+        f" start {result['load_average']:.1f}.\n"
     )
 
 

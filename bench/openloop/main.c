@@ -3,7 +3,8 @@
  * the instant it was due, so that a server that falls behind is charged for the queue before it.
  *
  * One thread, one epoll, one timer: it shares its core with the server, and must not be what is measured. The
- * request is sent as it stands in a file; answers need a Content-Length and status 200.
+ * request is sent as it stands in a file; answers need a Content-Length and status 200. Those that hold MARK, if it
+ * is given, are counted by themselves. A connection that the server closes is opened anew.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,6 +32,7 @@ struct connection {
     size_t have;    /* bytes of the answer so far */
     size_t length;  /* of the whole answer; 0 while its head is not complete */
     int stuck;      /* waits for room to write */
+    int busy;       /* a request is in flight */
     char *buffer;
 };
 
@@ -40,8 +42,15 @@ static int idle_first, idle_count, connection_count;
 static int poll_fd;
 static char *request;
 static size_t request_bytes;
-static int64_t *latencies;
-static int64_t recorded, failed, measured_from;
+static struct sockaddr_in address;
+static const char *mark;
+/* Latencies of answers without the mark and with it, in nanoseconds. */
+static struct record {
+    int64_t *latencies;
+    int64_t count;
+} plain, marked;
+/* `served` counts by when an answer came, the others by when its request was due. */
+static int64_t failed, closed, served, measured_from, measured_to;
 
 static void die(const char *what) {
     fprintf(stderr, "error: %s: %s\n", what, strerror(errno));
@@ -60,12 +69,13 @@ static void watch(struct connection *c, uint32_t what, int operation) {
 }
 
 static void make_idle(struct connection *c) {
+    c->busy = 0;
     idle[(idle_first + idle_count++) % connection_count] = (int)(c - connections);
 }
 
 static void send_rest(struct connection *c) {
     ssize_t n = write(c->fd, request + c->sent, request_bytes - c->sent);
-    if (n < 0 && errno != EAGAIN) die("write");
+    if (n < 0 && errno != EAGAIN) return; /* closed: reading says so */
     c->sent += n > 0 ? (size_t)n : 0;
     int stuck = c->sent < request_bytes;
     if (stuck != c->stuck) watch(c, stuck ? EPOLLIN | EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
@@ -84,12 +94,33 @@ static size_t answer_length(struct connection *c) {
     return 0;
 }
 
+static void open_connection(struct connection *c) {
+    int on = 1;
+    c->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0) die("connect");
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0) die("fcntl");
+    c->stuck = 0;
+    watch(c, EPOLLIN, EPOLL_CTL_ADD);
+}
+
+static void open_again(struct connection *c) {
+    closed++;
+    close(c->fd);
+    open_connection(c);
+}
+
+static int holds(const struct connection *c, const char *what) {
+    return memmem(c->buffer, c->length, what, strlen(what)) != NULL;
+}
+
 static void receive(struct connection *c) {
     ssize_t n = read(c->fd, c->buffer + c->have, BUFFER_BYTES - c->have);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) {
-        errno = n == 0 ? ECONNRESET : errno;
-        die("the server closed a connection");
+        if (c->busy) make_idle(c); /* its request stays unanswered */
+        open_again(c);
+        return;
     }
     c->have += (size_t)n;
     if (c->length == 0) c->length = answer_length(c);
@@ -98,25 +129,16 @@ static void receive(struct connection *c) {
         die("an answer");
     }
     if (c->length == 0 || c->have < c->length) return;
+    int64_t now = now_ns();
+    struct record *record = mark != NULL && holds(c, mark) ? &marked : &plain;
+    int ok = memcmp(c->buffer, "HTTP/1.1 200", 12) == 0;
+    served += ok && record == &plain && now >= measured_from && now < measured_to;
     if (c->due >= measured_from) {
-        latencies[recorded++] = now_ns() - c->due;
-        failed += memcmp(c->buffer, "HTTP/1.1 200", 12) != 0;
+        record->latencies[record->count++] = now - c->due;
+        failed += !ok;
     }
     make_idle(c);
-}
-
-static void open_connection(struct connection *c, uint16_t port) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int on = 1;
-    c->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0) die("connect");
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0) die("fcntl");
-    c->buffer = malloc(BUFFER_BYTES);
-    if (c->buffer == NULL) die("malloc");
-    watch(c, EPOLLIN, EPOLL_CTL_ADD);
-    make_idle(c);
+    if (holds(c, "connection: close")) open_again(c);
 }
 
 static void read_request(const char *path) {
@@ -132,15 +154,26 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double at(double share) {
-    return recorded == 0 ? 0 : (double)latencies[(int64_t)(share * (double)(recorded - 1))] / 1000.0;
+static double at(const struct record *record, double share) {
+    if (record->count == 0) return 0;
+    return (double)record->latencies[(int64_t)(share * (double)(record->count - 1))] / 1000.0;
+}
+
+/* What has no answer counts with the time that it has waited for one. */
+static void give_up(int64_t due) {
+    if (due >= measured_from) plain.latencies[plain.count++] = now_ns() - due;
+}
+
+static void sort(struct record *record) {
+    qsort(record->latencies, (size_t)record->count, sizeof *record->latencies, ascending);
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) {
-        fprintf(stderr, "usage: openloop PORT REQUEST_FILE RATE CONNECTIONS WARM_SECONDS SECONDS\n");
+    if (argc != 7 && argc != 8) {
+        fprintf(stderr, "usage: openloop PORT REQUEST_FILE RATE CONNECTIONS WARM_SECONDS SECONDS [MARK]\n");
         return 64;
     }
+    mark = argv[7];
     double rate = atof(argv[3]), warm = atof(argv[5]), seconds = atof(argv[6]);
     connection_count = atoi(argv[4]);
     int64_t due_count = (int64_t)(rate * (warm + seconds));
@@ -149,16 +182,27 @@ int main(int argc, char **argv) {
         return 64;
     }
     read_request(argv[2]);
-    latencies = calloc((size_t)due_count + 1, sizeof *latencies);
+    plain.latencies = calloc((size_t)due_count + 1, sizeof *plain.latencies);
+    marked.latencies = calloc((size_t)due_count + 1, sizeof *marked.latencies);
+    int ready = plain.latencies != NULL && marked.latencies != NULL;
     poll_fd = epoll_create1(0);
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    if (latencies == NULL || epoll_ctl(poll_fd, EPOLL_CTL_ADD, timer, &event) != 0) die("setup");
-    for (int i = 0; i < connection_count; i++) open_connection(&connections[i], (uint16_t)atoi(argv[1]));
+    if (!ready || epoll_ctl(poll_fd, EPOLL_CTL_ADD, timer, &event) != 0) die("setup");
+    address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1]))};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    for (int i = 0; i < connection_count; i++) {
+        struct connection *c = &connections[i];
+        c->buffer = malloc(BUFFER_BYTES);
+        if (c->buffer == NULL) die("malloc");
+        open_connection(c);
+        make_idle(c);
+    }
 
     int64_t start = now_ns() + SECOND / 100, given = 0, warming = 0;
     int64_t end = start + (int64_t)((warm + seconds) * (double)SECOND) + PATIENCE_NS;
     measured_from = start + (int64_t)(warm * (double)SECOND);
+    measured_to = end - PATIENCE_NS;
     while ((given < due_count || idle_count < connection_count) && now_ns() < end) {
         int64_t due = end;
         while (given < due_count && idle_count > 0) {
@@ -171,6 +215,7 @@ int main(int argc, char **argv) {
             c->due = due;
             warming += due < measured_from;
             c->sent = c->have = c->length = 0;
+            c->busy = 1;
             send_rest(c);
             due = end;
         }
@@ -189,9 +234,21 @@ int main(int argc, char **argv) {
             if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) receive(c);
         }
     }
-    qsort(latencies, (size_t)recorded, sizeof *latencies, ascending);
-    printf("{\"expected\": %ld, \"answered\": %ld, \"failed\": %ld, \"p50_us\": %.1f, \"p99_us\": %.1f, "
-           "\"p99_9_us\": %.1f, \"max_us\": %.1f}\n",
-           (long)(due_count - warming), (long)recorded, (long)failed, at(0.5), at(0.99), at(0.999), at(1));
+    int64_t answered = plain.count + marked.count;
+    for (int i = 0; i < connection_count; i++)
+        if (connections[i].busy) give_up(connections[i].due);
+    for (; given < due_count; given++) {
+        int64_t due = start + (int64_t)((double)given * (double)SECOND / rate);
+        warming += due < measured_from;
+        give_up(due);
+    }
+    sort(&plain);
+    sort(&marked);
+    printf("{\"expected\": %ld, \"answered\": %ld, \"failed\": %ld, \"closed\": %ld, \"marked\": %ld, "
+           "\"p50_us\": %.1f, \"p99_us\": %.1f, \"p99_9_us\": %.1f, \"max_us\": %.1f, "
+           "\"marked_p50_us\": %.1f, \"marked_p99_us\": %.1f, \"served_per_s\": %.1f}\n",
+           (long)(due_count - warming), (long)answered, (long)failed, (long)closed,
+           (long)marked.count, at(&plain, 0.5), at(&plain, 0.99), at(&plain, 0.999), at(&plain, 1),
+           at(&marked, 0.5), at(&marked, 0.99), (double)served / seconds);
     return 0;
 }

@@ -16,8 +16,14 @@ STORED = sorted((ROOT / "bench/results").glob("*.json"))
 
 def test_the_readme_tells_the_newest_result() -> None:
     """If it does not: `python -m bench.report`."""
-    text = page("README.md")
-    assert report.with_figures(text, report.newest()) == text
+    text, result = page("README.md"), report.newest()
+    assert report.with_figures(text, report.readme(result) if result else "") == text
+
+
+def test_the_page_on_operations_tells_the_newest_result() -> None:
+    """If it does not: `python -m bench.report`."""
+    text, result = page("docs/operations.md"), report.newest_stress()
+    assert report.with_figures(text, report.pressure(result) if result else "") == text
 
 
 def test_the_report_is_of_the_newest_result() -> None:

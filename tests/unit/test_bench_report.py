@@ -79,12 +79,12 @@ def test_the_readme_tells_what_was_found() -> None:
 
 
 def test_figures_are_put_between_the_marks() -> None:
-    text = report.with_figures(PAGE, RESULT)
-    assert text == f"above\n\n{report.BEGIN}\n{report.readme(RESULT)}{report.END}\n\nbelow\n"
-    assert report.with_figures(text, RESULT) == text
-    assert report.with_figures(text, None) == f"above\n\n{report.BEGIN}\n{report.END}\n\nbelow\n"
+    text = report.with_figures(PAGE, "new\n")
+    assert text == f"above\n\n{report.BEGIN}\nnew\n{report.END}\n\nbelow\n"
+    assert report.with_figures(text, "new\n") == text
+    assert report.with_figures(text, "") == f"above\n\n{report.BEGIN}\n{report.END}\n\nbelow\n"
     with pytest.raises(ValueError, match="figures"):
-        report.with_figures("no marks", RESULT)
+        report.with_figures("no marks", "new\n")
 
 
 def test_the_report_tells_all_parts() -> None:

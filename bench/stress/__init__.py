@@ -1,0 +1,1 @@
+"""What Interlock bears: overload, noisy neighbours, slow clients, hostile servers, many calls."""
