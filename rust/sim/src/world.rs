@@ -9,7 +9,7 @@ use fastrand::Rng;
 use gateway_core::caller::Caller;
 use gateway_core::decision::Decision;
 use gateway_core::engine::{Engine, Options};
-use gateway_core::limit::{LimitTable, Reservation};
+use gateway_core::limit::LimitTable;
 use gateway_core::policy::PolicySet;
 use gateway_core::simulated;
 use gateway_core::time::Nanos;
@@ -78,12 +78,21 @@ struct Traits {
 enum Task {
     Decide(Pending),
     Settle(Ending),
+    /// Settling what was settled before.
+    Again,
     Clear(i128),
+}
+
+/// What a job leaves behind.
+enum Answered {
+    Decided(Arc<Decision>),
+    /// Whether it was the first settlement.
+    Settled(bool),
 }
 
 struct Job {
     task: Task,
-    result: Arc<Mutex<Option<Decision>>>,
+    result: Arc<Mutex<Option<Answered>>>,
 }
 
 struct Thread {
@@ -98,7 +107,9 @@ struct Worker {
     offset: i128,
     stalled: bool,
     threads: Vec<Thread>,
-    open: Vec<(u64, Reservation)>,
+    open: Vec<(u64, Arc<Decision>)>,
+    /// The call that was settled last.
+    settled: Option<Arc<Decision>>,
 }
 
 /// Fibers, kept from one history to the next.
@@ -308,6 +319,7 @@ impl<'p> World<'p> {
             stalled: false,
             threads,
             open: Vec::new(),
+            settled: None,
         });
         Ok(())
     }
@@ -325,7 +337,7 @@ impl<'p> World<'p> {
             match thread.job.take().map(|job| job.task) {
                 Some(Task::Decide(pending)) => self.oracle.died_deciding(&pending),
                 Some(Task::Settle(ending)) => self.oracle.ended(&ending, true),
-                Some(Task::Clear(_)) => {}
+                Some(Task::Again | Task::Clear(_)) => {}
                 None => continue,
             }
             self.figures.operations += operations;

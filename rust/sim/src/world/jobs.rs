@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gateway_core::decision::Code;
 use gateway_core::engine::Outcome;
 
-use super::{Job, Task, World, broken, nanos, trace};
+use super::{Answered, Job, Task, World, broken, nanos, trace};
 use crate::calendar::DAY;
 use crate::oracle::Violation;
 use crate::spec::Call;
@@ -20,6 +20,11 @@ enum Answer {
     Other,
     /// A limit's refusal, and the wait if time helps.
     Refused(Option<i128>),
+}
+
+/// Leaves what a settlement answered.
+fn settled(result: &Mutex<Option<Answered>>, first: bool) {
+    *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(Answered::Settled(first));
 }
 
 impl World<'_> {
@@ -39,7 +44,7 @@ impl World<'_> {
             match &mut job.task {
                 Task::Decide(pending) => pending.alone = false,
                 Task::Settle(ending) => ending.alone = false,
-                Task::Clear(_) => {}
+                Task::Again | Task::Clear(_) => {}
             }
         }
     }
@@ -60,7 +65,8 @@ impl World<'_> {
         };
         match self.rng.u8(..20) {
             0 => self.begin_clearing(at, thread),
-            1..=6 if !self.workers[at].open.is_empty() => self.begin_settling(at, thread),
+            1 => self.begin_settling_again(at, thread),
+            2..=7 if !self.workers[at].open.is_empty() => self.begin_settling(at, thread),
             _ => {
                 let call = Call::random(&mut self.rng, self.universe.tools, self.traits.keys);
                 let now = self.clock + self.workers[at].offset;
@@ -94,7 +100,8 @@ impl World<'_> {
         let body = call.body();
         self.pool.fibers[worker.threads[thread].fiber].start(move || {
             let decision = engine.decide(&caller, body.as_bytes(), None, nanos(now));
-            *mine.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
+            *mine.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Answered::Decided(decision));
         });
         if !alone {
             self.mingle();
@@ -109,20 +116,50 @@ impl World<'_> {
             _ => Outcome::NotSent,
         };
         let worker = &mut self.workers[at];
-        let (id, reservation) = worker.open.swap_remove(self.rng.usize(..worker.open.len()));
+        let (id, decision) = worker.open.swap_remove(self.rng.usize(..worker.open.len()));
         let now = self.clock + worker.offset;
         let ending = self
             .oracle
             .ending(id, outcome == Outcome::NotSent, now, alone);
         trace!(self, "worker {at} settles {id} as {outcome:?} at {now}");
         let worker = &mut self.workers[at];
+        worker.settled = Some(decision.clone());
         let engine = worker.engines[0].clone();
+        let result = Arc::new(Mutex::new(None));
+        let mine = result.clone();
         worker.threads[thread].job = Some(Job {
             task: Task::Settle(ending),
-            result: Arc::default(),
+            result,
         });
         self.pool.fibers[worker.threads[thread].fiber].start(move || {
-            engine.settle(reservation, outcome, nanos(now));
+            settled(&mine, engine.settle(&decision, outcome, nanos(now)));
+        });
+        if !alone {
+            self.mingle();
+        }
+    }
+
+    /// Settles a call that was settled before, or is being settled: that must change nothing.
+    fn begin_settling_again(&mut self, at: usize, thread: usize) {
+        let alone = self.busy() == 0;
+        let worker = &mut self.workers[at];
+        let Some(decision) = worker.settled.clone() else {
+            return;
+        };
+        let now = self.clock + worker.offset;
+        trace!(self, "worker {at} settles a call again at {now}");
+        let engine = worker.engines[0].clone();
+        let result = Arc::new(Mutex::new(None));
+        let mine = result.clone();
+        worker.threads[thread].job = Some(Job {
+            task: Task::Again,
+            result,
+        });
+        self.pool.fibers[worker.threads[thread].fiber].start(move || {
+            settled(
+                &mine,
+                engine.settle(&decision, Outcome::NotSent, nanos(now)),
+            );
         });
         if !alone {
             self.mingle();
@@ -188,14 +225,16 @@ impl World<'_> {
             return Ok(());
         };
         self.figures.operations += fiber.operations();
+        let answered = job
+            .result
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         match job.task {
             Task::Decide(pending) => {
-                let decision = job
-                    .result
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take();
-                let mut decision = decision.ok_or_else(|| broken("a decision panicked"))?;
+                let Some(Answered::Decided(decision)) = answered else {
+                    return Err(broken("a decision panicked"));
+                };
                 self.figures.calls += 1;
                 self.figures.admitted += u64::from(decision.allowed);
                 self.figures.alone += u64::from(pending.alone);
@@ -208,11 +247,18 @@ impl World<'_> {
                     decision.limits
                 );
                 self.oracle.decided(&pending, &decision)?;
-                if let Some(reservation) = decision.reservation.take() {
-                    self.workers[at].open.push((pending.id, reservation));
+                if decision.reservation.is_some() {
+                    self.workers[at].open.push((pending.id, decision));
                 }
             }
-            Task::Settle(ending) => self.oracle.ended(&ending, false),
+            Task::Settle(ending) => match answered {
+                Some(Answered::Settled(true)) => self.oracle.ended(&ending, false),
+                _ => return Err(broken("a call could not be settled")),
+            },
+            Task::Again => match answered {
+                Some(Answered::Settled(false)) => {}
+                _ => return Err(broken("a call was settled twice")),
+            },
             Task::Clear(now) => self.oracle.cleared(now),
         }
         Ok(())
@@ -271,8 +317,11 @@ impl World<'_> {
         let mut answer = Answer::Other;
         if let Some(job) = &self.workers[at].threads[0].job {
             let result = job.result.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(decision) = result.as_ref().filter(|d| d.code == Code::LimitExceeded) {
-                answer = Answer::Refused(decision.retry_after_ns.map(i128::from));
+            match result.as_ref() {
+                Some(Answered::Decided(decision)) if decision.code == Code::LimitExceeded => {
+                    answer = Answer::Refused(decision.retry_after_ns.map(i128::from));
+                }
+                _ => {}
             }
         }
         self.settle_finished(at, 0)?;
