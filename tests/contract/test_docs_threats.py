@@ -1,4 +1,4 @@
-"""docs/threat-model.md: every attack has a control and a test that exists."""
+"""docs/threat-model.md and docs/adversary.md: every attack has a control, and a test that exists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from support.pages import ROOT, Row, codes, prose, sections, table
 PAGE = "docs/threat-model.md"
 PARTS = ("The agent", "The server", "A neighbour", "A policy's author", "The network")
 FUNCTION = {".py": r"^ *(?:async )?def {}\(", ".rs": r"^ *fn {}\("}
-NAMED = sorted({code for code in codes(prose(PAGE)) if "::" in code})
+NOTEBOOK = "docs/adversary.md"
+
+
+def named(page: str) -> set[str]:
+    """The tests that a page names."""
+    return {code for code in codes(prose(page)) if "::" in code}
+
+
+NAMED = sorted(named(PAGE) | named(NOTEBOOK))
 
 
 def rows(part: str) -> list[Row]:
@@ -27,6 +35,15 @@ def test_every_attack_has_a_control_and_a_test(part: str) -> None:
         assert control
         assert set(codes(shown_by)) & set(NAMED), attack
         assert re.fullmatch(r"`[^`]+`(, `[^`]+`)*", shown_by), attack
+
+
+@pytest.mark.parametrize("part", ["Found, and mended", "Tried, and held"])
+def test_what_was_tried_is_kept(part: str) -> None:
+    rows = list(table(sections(NOTEBOOK, 2)[part].splitlines()))
+    assert rows
+    for row in rows:
+        assert re.fullmatch(r"`[^`]+`(, `[^`]+`)*", row["kept as"]), row
+        assert set(codes(row["kept as"])) <= named(NOTEBOOK)
 
 
 @pytest.mark.parametrize("name", NAMED)
