@@ -1,4 +1,4 @@
-"""docs/threat-model.md and docs/adversary.md: every attack has a control, and a test that exists."""
+"""The threat model and the notebook: every attack has a control, and a test that exists."""
 
 from __future__ import annotations
 
