@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "build_info",
     "did_you_mean",
+    "fingerprint",
     "policy_schema",
     "quote",
     "read_document",
@@ -63,6 +64,9 @@ def read_document(
         and column of each key and of its value; and what is wrong with its syntax. Content that
         comes with problems lacks the parts that they are about.
     """
+
+def fingerprint(value: bytes) -> bytes | None:
+    """The SHA-256 of the token in the value of an Authorization field; None if it is none."""
 
 def did_you_mean(text: str, options: Sequence[str]) -> str | None:
     """The option that `text` was probably meant to be."""
@@ -350,6 +354,12 @@ class Engine:
             ValueError: there is no such phase.
         """
 
+Way: TypeAlias = tuple[bytes, Engine, str, str, bytes, Sequence[bytes], int, bool]
+"""One way of the fast path: the path, its engine, the grant, the server's name, the head of a
+request to the server (request line and fields of ours, each line with its end), the names of these
+fields in lower case, the tag (the same for one grant on one server, always), and whether requests
+without credentials go this way."""
+
 @final
 class Gate:
     """What one listener's fast path is sure of: its hosts, its bounds, and its servers by path."""
@@ -358,17 +368,40 @@ class Gate:
         cls,
         *,
         hosts: Sequence[bytes] | None,
-        routes: Sequence[tuple[bytes, Engine, str, str, bytes, Sequence[bytes]]],
+        routes: Sequence[Way],
         max_body_bytes: int = 1048576,
+        tokens: Sequence[tuple[bytes, str, float | None]] = (),
+        learns: bool = False,
     ) -> Gate:
-        """Put together what does not change while a listener lives.
+        """Put together what a listener goes by.
 
         Args:
             hosts: Host values that are this listener's own, as they are spelt; None for any.
-            routes: for each path its engine, the grant, the server's name, the head of a request to
-                the server (request line and fields of ours, each line with its end), and the names
-                of these fields in lower case. A route's tag is its place in this list.
+            routes: for each path and grant one.
             max_body_bytes: bound on a message.
+            tokens: their SHA-256, the grants they stand for, and when they end, in seconds since
+                1970 UTC. If there is one, or some may be learned, a request's credentials are
+                looked at.
+            learns: whether `learn` will be called.
+
+        Raises:
+            ValueError: an end is not a time.
+        """
+
+    def install(
+        self,
+        *,
+        routes: Sequence[Way],
+        tokens: Sequence[tuple[bytes, str, float | None]] = (),
+        learns: bool = False,
+    ) -> None:
+        """Go by these from the next message on; what was learned is forgotten."""
+
+    def learn(self, token: bytes, grant: str, *, until: float | None = None) -> None:
+        """Let a token that was verified elsewhere stand for a grant, for as long as there is room.
+
+        Raises:
+            ValueError: the end is not a time.
         """
 
     def drain(self) -> None:
@@ -427,6 +460,9 @@ class HandedOver:
     def tag(self) -> int:
         """Which route, where there is a decision."""
     @property
+    def token(self) -> bytes | None:
+        """The SHA-256 of the token that says whose it is, where there is a decision."""
+    @property
     def caller(self) -> Caller | None:
         """Who asks, if that was settled."""
     @property
@@ -470,6 +506,9 @@ class Exchange:
     @property
     def tag(self) -> int:
         """Which route."""
+    @property
+    def token(self) -> bytes | None:
+        """The SHA-256 of the token that says whose it is."""
     @property
     def request(self) -> bytes:
         """What to send to the server, head and body."""

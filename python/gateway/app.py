@@ -8,28 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
-from gateway._core import Engine, Gate, LimitTable
+from gateway._core import Gate, LimitTable, PolicyError
 from gateway.downstream.http import HttpDoor
 from gateway.downstream.visit import Service
 from gateway.downstream.wire import Port
-from gateway.enforcement import EnforcementPoint, Traffic
 from gateway.errors import Problem, SettingsError
-from gateway.identity import ANONYMOUS, AnonymousIdentity, Callers
-from gateway.policies import PolicySource, PolicyStatus, watch
-from gateway.sessions import Sessions
+from gateway.identity import GrantIdentity
+from gateway.policies import watch
+from gateway.routes import Route, Routes
+from gateway.settings import Settings, changed_for_good
 from gateway.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
+    from gateway._core import Way
     from gateway.asgi import ASGIApp, Receive, Scope, Send
-    from gateway.settings import ServerSettings, Settings
+    from gateway.config.source import ConfigSource
+    from gateway.settings import ServerSettings
 
 _log = logging.getLogger("interlock.app")
 
 PREFIX = b"/mcp"
+LONGEST_WAIT_S = 3600.0
+"""After which the clock is looked at again for the end of a credential."""
 
 
 class Upstream(Protocol):
@@ -39,53 +44,6 @@ class Upstream(Protocol):
     def drain(self) -> None: ...
     async def aclose(self, grace_s: float) -> None: ...
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
-
-
-class Route:
-    """One grant on one server: its policy, its engine, and what operators may see of it."""
-
-    def __init__(
-        self, settings: Settings, server: ServerSettings, grant: str, table: LimitTable
-    ) -> None:
-        self.server = server.name
-        self.grant = grant
-        self.source = PolicySource(server.policy)
-        self.engine = Engine(
-            self.source.load(),
-            table,
-            shadow=settings.shadow,
-            max_body_bytes=settings.max_body_bytes,
-            denials=cast('Literal["result", "protocol"]', settings.denials),
-        )
-        self.point = EnforcementPoint(self.engine)
-        self.traffic = Traffic()
-        self.ids = Sessions(table, server.name)
-        self.caller = Callers(1).get(grant, server.name)
-
-    def policy(self) -> PolicyStatus:
-        """What is in force, and how the last reload went."""
-        return self.source.status()
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that are being served now."""
-        return self.traffic.in_flight
-
-    @property
-    def sessions(self) -> int:
-        """Sessions opened and not ended, as far as this process knows."""
-        return self.ids.live
-
-    @property
-    def upstream_errors(self) -> Mapping[str, int]:
-        """Faults of the server so far, by reason."""
-        return self.traffic.errors
-
-    def reload(self) -> None:
-        """Look at the policy file again; the last good policy stays if it is not one."""
-        policies = self.source.reload()
-        if policies is not None:
-            self.engine.install(policies)
 
 
 class Gateway:
@@ -101,24 +59,28 @@ class Gateway:
         PolicyError: a policy is not valid.
     """
 
-    def __init__(self, settings: Settings, *, table: LimitTable) -> None:
+    def __init__(
+        self, settings: Settings, *, table: LimitTable, source: ConfigSource | None = None
+    ) -> None:
         self.table = table
         self._settings = settings
-        self._routes = [Route(settings, server, ANONYMOUS, table) for server in settings.servers]
-        self._upstreams = [_upstream(server) for server in settings.servers]
-        paths: dict[bytes, Service] = {}
-        for route, upstream in zip(self._routes, self._upstreams, strict=True):
+        self._source = source
+        self._routes = Routes(settings, table)
+        self._upstreams = {server.name: _upstream(server) for server in settings.servers}
+        self._paths: dict[bytes, Service] = {}
+        for name, place in self._routes.places.items():
+            upstream = self._upstreams[name]
             lender = upstream if isinstance(upstream, HttpUpstream) else None
-            service = Service(
-                route.server, upstream, {route.grant: route.point}, route.ids, route.traffic, lender
-            )
-            path = PREFIX + b"/" + route.server.encode()
-            paths |= {path: service, path + b"/": service}
-            if len(self._routes) == 1:
-                paths |= {PREFIX: service, PREFIX + b"/": service}
-        self._paths = paths
-        self._door = HttpDoor(settings, paths, AnonymousIdentity(ANONYMOUS))
+            service = Service(name, upstream, place.points, place.ids, place.traffic, lender)
+            path = PREFIX + b"/" + name.encode()
+            self._paths |= {path: service, path + b"/": service}
+            if len(self._upstreams) == 1:
+                self._paths |= {PREFIX: service, PREFIX + b"/": service}
+        self._identity = GrantIdentity(settings)
+        self._door = HttpDoor(settings, self._paths, self._identity)
+        self._port: Port | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._next_end: asyncio.TimerHandle | None = None
         self._not_ready = ["starting"]
 
     @property
@@ -134,20 +96,34 @@ class Gateway:
         """
         if not self._settings.fast_path:
             return None
-        services, routes = [], []
-        for path, service in self._paths.items():
-            lender = service.lender
-            if lender is not None:
-                engine = service.points[ANONYMOUS].engine
-                server = (service.name, lender.head, lender.own_names)
-                routes.append((path, engine, ANONYMOUS, *server))
-                services.append(service)
         gate = Gate(
             hosts=self._door.hosts(address[1]),
-            routes=routes,
+            routes=self._ways(),
+            tokens=self._identity.tokens,
             max_body_bytes=self._settings.max_body_bytes,
         )
-        return Port(self._door, gate, services, address)
+        self._port = Port(self._door, gate, self._services(), address)
+        return self._port
+
+    def _ways(self) -> list[Way]:
+        """What the fast path may serve, by path and grant."""
+        ways: list[Way] = []
+        anonymous = self._settings.anonymous
+        routes = {(route.server, route.grant): route for route in self._routes}
+        for path, service in self._paths.items():
+            lender = service.lender
+            if lender is None:
+                continue
+            for grant in service.points:
+                route = routes[service.name, grant]
+                server = (service.name, lender.head, lender.own_names)
+                ways.append((path, route.engine, grant, *server, route.tag, grant == anonymous))
+        return ways
+
+    def _services(self) -> dict[int, Service]:
+        """By the tags of the routes."""
+        services = {service.name: service for service in self._paths.values()}
+        return {route.tag: services[route.server] for route in self._routes}
 
     @property
     def admin_view(self) -> Gateway:
@@ -160,33 +136,90 @@ class Gateway:
 
     def routes(self) -> Sequence[Route]:
         """Every grant on every server."""
-        return self._routes
+        return list(self._routes)
 
     async def start(self) -> None:
         """Begin to serve."""
-        for upstream in self._upstreams:
+        for upstream in self._upstreams.values():
             await upstream.start()
         self._not_ready = []
+        self._await_end()
 
-    def watch_policies(self) -> None:
-        """Begin to watch the policy files: once the ports are open, since nobody waits for it."""
-        installs = {route.source: route.engine.install for route in self._routes}
-        self._watch = asyncio.create_task(watch(installs))
+    def watch_files(self) -> None:
+        """Begin to watch the configuration and the policies: once the ports are open, since nobody
+        waits for it."""
+        if self._source is not None:
+            self._routes.watched[self._source] = lambda _: self._reload_settings()
+        self._watch = asyncio.create_task(watch(self._routes.watched))
 
     def drain(self) -> None:
         """Finish what runs, and refuse what comes from now on."""
         self._door.draining = True
         self._not_ready = ["draining"]
-        for upstream in self._upstreams:
+        for upstream in self._upstreams.values():
             upstream.drain()
 
-    def reload_policies(self) -> None:
-        """Look at every policy file now."""
-        for route in self._routes:
-            route.reload()
+    def reload(self) -> None:
+        """Look at the configuration and at every policy file now."""
+        if self._source is not None:
+            self._reload_settings()
+        self._routes.reload()
+
+    def _reload_settings(self) -> None:
+        """Take over what can be changed while clients are served; the rest is told, and stays."""
+        assert self._source is not None
+        try:
+            found = self._source.load()
+            self._routes.install(found)
+        except SettingsError as error:
+            for problem in error.problems:
+                _log.error("configuration not reloaded: %s", problem.lines()[0])
+            return
+        except (OSError, PolicyError) as error:
+            _log.error("configuration not reloaded: %s", error)
+            return
+        late = changed_for_good(self._source.at_start or found, found)
+        if late:
+            _log.warning("takes effect at the next start only: %s", ", ".join(late))
+        self._take_over(found)
+        _log.info("configuration `%s` reloaded", self._source.path)
+
+    def _take_over(self, found: Settings) -> None:
+        kept = replace(self._settings, grants=found.grants, anonymous=found.anonymous)
+        self._settings = kept
+        for server in found.servers:
+            upstream = self._upstreams.get(server.name)
+            if isinstance(upstream, HttpUpstream):
+                upstream.send_headers(server.headers)
+        self._identity.install(kept)
+        if self._port is not None:
+            self._port.serve(self._services())
+            self._port.gate.install(routes=self._ways(), tokens=self._identity.tokens)
+        self._cut_strangers()
+        self._await_end()
+
+    def _cut_strangers(self) -> None:
+        """End what is still open for credentials that are none any more."""
+        self._door.cut_strangers()
+        if self._port is not None:
+            self._port.cut_strangers(self._identity)
+
+    def _await_end(self) -> None:
+        """Be there when the next credential ends."""
+        if self._next_end is not None:
+            self._next_end.cancel()
+            self._next_end = None
+        wait_s = self._identity.ends_in()
+        if wait_s is not None:
+            loop = asyncio.get_running_loop()
+            self._next_end = loop.call_later(min(wait_s, LONGEST_WAIT_S), self._look_at_ends)
+
+    def _look_at_ends(self) -> None:
+        self._cut_strangers()
+        self._await_end()
 
     async def aclose(self, grace_s: float | None = None) -> None:
-        """End everything that `start` and `watch_policies` began.
+        """End everything that `start` and `watch_files` began.
 
         Args:
             grace_s: seconds that what still runs upstream gets; as the settings say if None, 0 once
@@ -194,10 +227,12 @@ class Gateway:
         """
         grace_s = self._settings.grace_s if grace_s is None else grace_s
         self._not_ready = ["stopped"]
+        if self._next_end is not None:
+            self._next_end.cancel()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        closing = (upstream.aclose(grace_s) for upstream in self._upstreams)
+        closing = (upstream.aclose(grace_s) for upstream in self._upstreams.values())
         await asyncio.gather(*closing)
 
 
@@ -245,7 +280,7 @@ async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
     await send({"type": "lifespan.startup.complete"})
-    gateway.watch_policies()
+    gateway.watch_files()
     await receive()
     gateway.drain()
     await gateway.aclose()

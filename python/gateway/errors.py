@@ -20,10 +20,24 @@ class GatewayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a setting: what, and how to mend it."""
+    """One thing wrong with a setting: what, and how to mend it.
+
+    Attributes:
+        at: JSON pointer to it in the configuration; empty for the whole.
+        place: `file:line:column`, where it was read from a file.
+    """
 
     message: str
     help: str | None = None
+    code: str = "unusable"
+    at: str = ""
+    place: str | None = None
+
+    def lines(self) -> list[str]:
+        """For people: the line that names it, and its help."""
+        error = "error" if self.place is None else f"{self.place}: error[{self.code}]"
+        first = f"{error}: {self.message}"
+        return [first] + ([f"help: {self.help}"] if self.help is not None else [])
 
 
 def table_problem(error: OSError) -> Problem:

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from gateway._core import Diagnostic, PolicyError, PolicySet
 
@@ -27,6 +28,21 @@ SLOW_MS = 5_000
 """How long a change may go unseen where the file system tells nobody of it."""
 
 _log = logging.getLogger("interlock.policies")
+
+
+class Watched(Protocol):
+    """Files that are looked at when something has happened in their folders."""
+
+    def look(self, changed: Callable[[Any], object]) -> bool:
+        """Call `changed` if they hold something new that has settled.
+
+        Returns:
+            Whether they are as they were at the last look: if not, look again once they have had
+            time to settle.
+        """
+
+    def folders(self) -> set[Path]:
+        """Where something happens when the files change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +136,10 @@ class PolicySource:
     def folders(self) -> set[Path]:
         """Where something happens when the file changes: not in the file itself, so that a rename
         over it and the swap of a symbolic link (Kubernetes' `..data`) are seen like a write."""
-        folders = (self.path.parent, self.path.resolve().parent)
-        return {folder for folder in folders if folder.is_dir()}
+        return folders_of(self.path)
 
     def _stamp(self) -> tuple[int, ...]:
-        """What tells one state of the file from another without reading it."""
-        try:
-            found = self.path.stat()
-        except OSError as error:
-            return (error.errno or 0,)
-        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return stamp_of(self.path)
 
     def _look(self) -> PolicySet | None:
         """Reload if the file is not as it was at the last look, good or bad."""
@@ -181,8 +191,23 @@ class PolicySource:
         return f"{place}: {problem.severity}[{problem.code}]: {problem.message}"
 
 
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """What tells one state of a file from another without reading it."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return (error.errno or 0,)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def folders_of(path: Path) -> set[Path]:
+    """Where something happens when a file, or what links to it, changes."""
+    folders = (path.parent, path.resolve().parent)
+    return {folder for folder in folders if folder.is_dir()}
+
+
 async def watch(
-    installs: Mapping[PolicySource, Callable[[PolicySet], object]],
+    installs: Mapping[Watched, Callable[[Any], object]],
     *,
     step_ms: int = STEP_MS,
     slow_ms: int = SLOW_MS,
@@ -190,7 +215,7 @@ async def watch(
     """Install each new policy that a file comes to hold, until cancelled.
 
     Args:
-        installs: what a new policy of each source is given to.
+        installs: what the new content of each source is given to; may change meanwhile.
         step_ms: see `STEP_MS`.
         slow_ms: see `SLOW_MS`.
     """
@@ -200,7 +225,7 @@ async def watch(
             async for _ in stirs:
                 while True:
                     # A file that does not settle keeps no other from being read.
-                    looks = [source.look(install) for source, install in installs.items()]
+                    looks = [source.look(install) for source, install in list(installs.items())]
                     if all(looks):
                         break
                     await asyncio.sleep(step_ms / 1000)
@@ -233,7 +258,7 @@ async def _stirs(folders: set[Path], step_ms: int, slow_ms: int) -> AsyncGenerat
         yield
 
 
-def _folders(sources: Iterable[PolicySource]) -> set[Path]:
+def _folders(sources: Iterable[Watched]) -> set[Path]:
     return {folder for source in sources for folder in source.folders()}
 
 

@@ -29,6 +29,8 @@ from gateway.settings import Address, Settings
 if TYPE_CHECKING:
     import socket
 
+    from gateway.config.source import ConfigSource
+
 
 SHARE_ATTEMPTS = 5
 
@@ -56,11 +58,12 @@ class Signals:
         self.stop.set()
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, source: ConfigSource | None = None) -> int:
     """Serve with one process until told to stop; the exit code.
 
     Args:
         settings: checked.
+        source: where they come from, if it is to be looked at again.
 
     Raises:
         PolicyError: a policy cannot be used; nothing was opened.
@@ -68,21 +71,21 @@ def run(settings: Settings) -> int:
         UpstreamError: a server that is needed at start is not.
     """
     log_to_stderr()
-    return eventloop.run(_run(settings))
+    return eventloop.run(_run(settings, source))
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, source: ConfigSource | None) -> int:
     table = open_table(settings)
     data, admin, settings = bind_all(settings)
-    gateway = Gateway(settings, table=table)
+    gateway = Gateway(settings, table=table, source=source)
     await gateway.start()
-    signals = Signals(gateway.reload_policies)
+    signals = Signals(gateway.reload)
     fast = gateway.fast_path(data.getsockname()[:2])
     listener = Listener(gateway.data, data, fast=fast)
     await listener.start()
     operators = await serve_admin(partial(tell, gateway.admin_view), admin, settings)
     announce(settings)
-    gateway.watch_policies()
+    gateway.watch_files()
     await signals.stop.wait()
     gateway.drain()
     await listener.drain(settings.grace_s, hurry=signals.hurry)
@@ -108,7 +111,9 @@ def run_wrapped(settings: Settings) -> int:
 async def _run_wrapped(settings: Settings) -> int:
     from gateway.downstream.stdio import wrap  # `run` has no use for it
 
-    source = PolicySource(settings.servers[0].policy)
+    policy = settings.servers[0].policy
+    assert policy is not None
+    source = PolicySource(policy)
     engine = Engine(source.load(), share_table(settings), shadow=settings.shadow)
     watching = asyncio.create_task(watch({source: engine.install}))
     try:

@@ -11,7 +11,8 @@ import ipaddress
 import os
 import re
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -25,7 +26,15 @@ MIN_LOG_BUFFER_BYTES = 64 << 10
 MAX_LOG_BUFFER_BYTES = 1 << 30
 MIN_LOG_FILE_BYTES = 64 << 10
 
-_SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Of a server, which is part of a path, and of a grant, which is a label of the metrics."""
+NAME_HELP = "letters, digits, `.`, `_` and `-`, at most 64 of them"
+
+URL_HELP = "for example http://127.0.0.1:8000/mcp"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
+_OURS = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
+"""Fields by which a message is framed or routed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,8 @@ class ServerSettings:
     """One MCP server: either `url` or `command` is given."""
 
     name: str
-    policy: Path
+    policy: Path | None = None
+    """For grants that name none; None refuses them."""
     url: str | None = None
     command: tuple[str, ...] | None = None
     env: dict[str, str] = field(default_factory=dict)
@@ -105,10 +115,45 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSettings:
+    """A token that a grant is known by."""
+
+    sha256: bytes
+    """Of the token; 32 bytes."""
+    until: float | None = None
+    """When it ends, in seconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantSettings:
+    """Somebody who may ask: how it is known, and what it may reach by which policy."""
+
+    name: str
+    servers: Mapping[str, Path | None] | None = None
+    """Policies by server, None for the server's own; None is every server by its own."""
+    tokens: tuple[TokenSettings, ...] = ()
+
+    def policy(self, server: ServerSettings) -> Path | None:
+        """What rules this grant on a server; None where nothing lets it in."""
+        if self.servers is None:
+            return server.policy
+        if server.name not in self.servers:
+            return None
+        return self.servers[server.name] or server.policy
+
+
+ANONYMOUS = "default"
+"""The grant of one-server mode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole sidecar."""
 
     servers: tuple[ServerSettings, ...]
+    grants: tuple[GrantSettings, ...] = (GrantSettings(name=ANONYMOUS),)
+    anonymous: str | None = ANONYMOUS
+    """The grant of a request without credentials; None refuses it."""
     listen: Address = Address("127.0.0.1", 8080)
     admin: Address | None = Address("127.0.0.1", 9090)
     state: Path | None = None
@@ -130,6 +175,36 @@ class Settings:
     """Whether plain HTTP/1.1 is served without hypercorn's codec and ASGI."""
 
 
+_LIVE = frozenset({"grants", "anonymous", "servers"})
+_LIVE_OF_SERVER = frozenset({"policy", "headers"})
+
+
+def changed_for_good(before: Settings, after: Settings) -> list[str]:
+    """What differs and cannot be taken over by a process that serves, named as in the file."""
+    changed = [
+        _KEYS.get(one.name, one.name)
+        for one in fields(Settings)
+        if one.name not in _LIVE and getattr(before, one.name) != getattr(after, one.name)
+    ]
+    old = {server.name: server for server in before.servers}
+    new = {server.name: server for server in after.servers}
+    for name in sorted(old.keys() | new.keys()):
+        one, other = old.get(name), new.get(name)
+        if one is None or other is None:
+            changed.append(f"servers.{name}")
+            continue
+        changed += [
+            f"servers.{name}.{part.name}"
+            for part in fields(ServerSettings)
+            if part.name not in _LIVE_OF_SERVER
+            and getattr(one, part.name) != getattr(other, part.name)
+        ]
+    return changed
+
+
+_KEYS = {"allowed_hosts": "allow_host", "allowed_origins": "allow_origin"}
+
+
 def check(settings: Settings) -> None:
     """Make sure that the settings can be served.
 
@@ -137,113 +212,161 @@ def check(settings: Settings) -> None:
         SettingsError: with every problem found.
     """
     problems = [problem for server in settings.servers for problem in _check_server(server)]
-    if not settings.servers:
-        problems.append(Problem("no server is given"))
-    listeners = [settings.listen] + ([settings.admin] if settings.admin is not None else [])
-    if not settings.allow_anonymous and not settings.listen.loopback:
-        problems.append(
-            Problem(
-                f"`{settings.listen}` is open to other machines and a request needs no credentials",
-                "listen on 127.0.0.1, or say `--allow-anonymous` where the network is the guard",
-            )
-        )
-    if len(set(listeners)) != len(listeners) and settings.listen.port != 0:
-        problems.append(
-            Problem(
-                f"`{settings.listen}` cannot serve agents and operators at once", "use two ports"
-            )
-        )
-    if not 1 <= settings.workers <= MAX_WORKERS:
-        problems.append(
-            Problem(f"`{settings.workers}` workers: from 1 to {MAX_WORKERS} can be had")
-        )
-    if settings.workers > 1 and any(server.command for server in settings.servers):
-        problems.append(
-            Problem(
-                "a server that speaks stdio lives in one process, and so do its sessions",
-                "leave `--workers` at 1, or serve it over HTTP and name it with `--upstream`",
-            )
-        )
-    problems.extend(_check_log(settings.log))
-    if settings.grace_s < 0:
-        problems.append(Problem(f"a grace of `{settings.grace_s}` seconds is negative"))
+    problems += _check_whole(settings)
+    problems += _check_grants(settings)
+    problems += _check_log(settings.log)
     if problems:
         raise SettingsError(problems)
 
 
-def _check_log(log: LogSettings) -> list[Problem]:
-    problems = []
-    if not log.path:
-        problems.append(
-            Problem(
-                "the decision log has no path", "give a file, `-` for standard output, or `none`"
+def _check_whole(settings: Settings) -> Iterator[Problem]:
+    if not settings.servers:
+        yield Problem("no server is given", at="/servers")
+    listeners = [settings.listen] + ([settings.admin] if settings.admin is not None else [])
+    if (
+        settings.anonymous is not None
+        and not settings.allow_anonymous
+        and not settings.listen.loopback
+    ):
+        yield Problem(
+            f"`{settings.listen}` is open to other machines and a request needs no credentials",
+            "listen on 127.0.0.1, or say `--allow-anonymous` where the network is the guard",
+            at="/listen",
+        )
+    if len(set(listeners)) != len(listeners) and settings.listen.port != 0:
+        yield Problem(
+            f"`{settings.listen}` cannot serve agents and operators at once",
+            "use two ports",
+            at="/admin",
+        )
+    if not 1 <= settings.workers <= MAX_WORKERS:
+        yield Problem(
+            f"`{settings.workers}` workers: from 1 to {MAX_WORKERS} can be had", at="/workers"
+        )
+    if settings.workers > 1 and any(server.command for server in settings.servers):
+        yield Problem(
+            "a server that speaks stdio lives in one process, and so do its sessions",
+            "leave `--workers` at 1, or serve it over HTTP and name it with `--upstream`",
+            at="/workers",
+        )
+    if settings.grace_s < 0:
+        yield Problem(f"a grace of `{settings.grace_s}` seconds is negative", at="/grace_s")
+
+
+def _check_grants(settings: Settings) -> Iterator[Problem]:
+    servers = [server.name for server in settings.servers]
+    names = [grant.name for grant in settings.grants]
+    owners: dict[bytes, str] = {}
+    for index, grant in enumerate(settings.grants):
+        at = f"/grants/{index}"
+        if NAME.fullmatch(grant.name) is None:
+            yield Problem(f"`{grant.name}` cannot be a grant's name", NAME_HELP, at=f"{at}/name")
+        if grant.name in names[:index]:
+            yield Problem(
+                f"there are two grants `{grant.name}`", "names tell them apart", at=f"{at}/name"
             )
+        for token in grant.tokens:
+            other = owners.setdefault(token.sha256, grant.name)
+            if other != grant.name:
+                yield Problem(
+                    f"`{other}` and `{grant.name}` have the same token",
+                    "a token tells one grant",
+                    code="same-token",
+                    at=at,
+                )
+        for server in grant.servers or ():
+            if server not in servers:
+                yield Problem(
+                    f"there is no server `{server}`",
+                    f"the servers are {', '.join(f'`{name}`' for name in servers)}",
+                    code="unknown-server",
+                    at=f"{at}/servers",
+                )
+    if settings.anonymous is not None and settings.anonymous not in names:
+        yield Problem(
+            f"there is no grant `{settings.anonymous}`", code="unknown-grant", at="/anonymous"
+        )
+
+
+def _check_log(log: LogSettings) -> Iterator[Problem]:
+    if not log.path:
+        yield Problem(
+            "the decision log has no path",
+            "give a file, `-` for standard output, or `none`",
+            at="/log/path",
         )
     if log.on_overflow not in ("deny", "drop"):
-        problems.append(
-            Problem(f"`{log.on_overflow}` is not what a full log can do", "say `deny` or `drop`")
+        yield Problem(
+            f"`{log.on_overflow}` is not what a full log can do",
+            "say `deny` or `drop`",
+            at="/log/on_overflow",
         )
     if not MIN_LOG_BUFFER_BYTES <= log.buffer_bytes <= MAX_LOG_BUFFER_BYTES:
-        problems.append(
-            Problem(
-                f"a log's buffer of `{log.buffer_bytes}` bytes",
-                f"from {MIN_LOG_BUFFER_BYTES} to {MAX_LOG_BUFFER_BYTES} can be had",
-            )
+        yield Problem(
+            f"a log's buffer of `{log.buffer_bytes}` bytes",
+            f"from {MIN_LOG_BUFFER_BYTES} to {MAX_LOG_BUFFER_BYTES} can be had",
+            at="/log/buffer_bytes",
         )
     if log.rotate_bytes is not None and log.rotate_bytes < MIN_LOG_FILE_BYTES:
-        problems.append(
-            Problem(
-                f"log files of `{log.rotate_bytes}` bytes are too short to be worth one",
-                f"at least {MIN_LOG_FILE_BYTES}",
-            )
+        yield Problem(
+            f"log files of `{log.rotate_bytes}` bytes are too short to be worth one",
+            f"at least {MIN_LOG_FILE_BYTES}",
+            at="/log/rotate_bytes",
         )
     if log.rotate_s is not None and log.rotate_s < 1:
-        problems.append(Problem(f"log files of `{log.rotate_s}` seconds", "at least 1"))
+        yield Problem(f"log files of `{log.rotate_s}` seconds", "at least 1", at="/log/rotate_s")
     if log.keep is not None and log.keep < 0:
-        problems.append(Problem(f"`{log.keep}` log files cannot be kept"))
-    return problems
+        yield Problem(f"`{log.keep}` log files cannot be kept", at="/log/keep")
 
 
-def _check_server(server: ServerSettings) -> list[Problem]:
-    problems = []
-    if _SERVER_NAME.fullmatch(server.name) is None:
-        problems.append(
-            Problem(
-                f"`{server.name}` cannot be a server's name",
-                "letters, digits, `.`, `_` and `-`, at most 64 of them",
-            )
-        )
+def _check_server(server: ServerSettings) -> Iterator[Problem]:
+    at = f"/servers/{server.name}"
+    if NAME.fullmatch(server.name) is None:
+        yield Problem(f"`{server.name}` cannot be a server's name", NAME_HELP, at=at)
     if (server.url is None) == (server.command is None):
-        problems.append(
-            Problem(
-                f"server `{server.name}` needs a URL or a command, and not both",
-                "give `--upstream URL`, or the command after `--`",
-            )
+        yield Problem(
+            f"server `{server.name}` needs a URL or a command, and not both",
+            "give `--upstream URL`, or the command after `--`",
+            at=at,
         )
     if server.url is not None:
-        problems.extend(_check_url(server.url))
+        fault = url_fault(server.url)
+        if fault is not None:
+            yield Problem(f"the URL of server `{server.name}` {fault}", URL_HELP, at=f"{at}/url")
+    for name, value in server.headers.items():
+        if _HEADER_NAME.fullmatch(name) is None or name.lower() in _OURS:
+            yield Problem(
+                f"`{name}` cannot be a header that a server is sent", at=f"{at}/headers/{name}"
+            )
+        elif _HEADER_VALUE.fullmatch(value) is None:
+            # The value is mostly a secret.
+            yield Problem(
+                f"the value of `{name}` is not visible ASCII on one line",
+                at=f"{at}/headers/{name}",
+            )
     if server.command is not None and (
         not server.command or shutil.which(server.command[0]) is None
     ):
-        problems.append(
-            Problem(f"command `{' '.join(server.command)}` is not to be found", "check the PATH")
+        yield Problem(
+            # Its words may be secrets.
+            f"the command of server `{server.name}` is not to be found",
+            "check the PATH",
+            at=f"{at}/command",
         )
-    return problems
 
 
-def _check_url(url: str) -> list[Problem]:
+def url_fault(url: str) -> str | None:
+    """What is wrong with a server's URL, as a predicate that does not quote it."""
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        return [Problem(f"`{url}` is not a URL: {str(error).lower()}")]
+    except ValueError:
+        return "is not a URL"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return [
-            Problem(f"`{url}` is not an http or https URL", "for example http://127.0.0.1:8000/mcp")
-        ]
+        return "is not an http or https URL"
     if parts.username is not None or parts.password is not None or parts.fragment:
-        return [Problem("the server's URL has credentials or a fragment in it", "leave them out")]
-    return []
+        return "has credentials or a fragment in it"
+    return None
 
 
 def default_run_state(listen: Address) -> Path | None:

@@ -34,6 +34,7 @@ from gateway.server import bind
 from gateway.worker import Order
 
 if TYPE_CHECKING:
+    from gateway.config.source import ConfigSource
     from gateway.settings import Settings
 
 START_TIMEOUT_S = 30.0
@@ -99,21 +100,23 @@ async def _told(reader: asyncio.StreamReader) -> bytes | None:
     return None
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, source: ConfigSource | None = None) -> int:
     """Serve with several workers until told to stop; the exit code.
 
     Args:
         settings: checked.
+        source: where they come from, if each worker is to look at it again.
 
     Raises:
         StartError: a port or the state file is not to be had, or a worker did not come up.
     """
     log_to_stderr()
-    return asyncio.run(_Supervisor(settings).run())
+    return asyncio.run(_Supervisor(settings, source).run())
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, source: ConfigSource | None = None) -> None:
+        self._source = source
         self._table, self._table_path, self._fds = _open_shared(settings)
         # A plain bind finds out what SO_REUSEPORT would hide: that somebody else has the port.
         if settings.listen.port != 0:
@@ -223,7 +226,7 @@ class _Supervisor:
                 start_new_session=True,
             )
         assert process.stdin is not None
-        process.stdin.write(pickle.dumps(Order(self._settings, self._table_path)))
+        process.stdin.write(pickle.dumps(Order(self._settings, self._table_path, self._source)))
         process.stdin.close()
         return process, *await asyncio.open_connection(sock=ours)
 

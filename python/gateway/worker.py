@@ -23,6 +23,7 @@ from gateway.process import Signals, log_to_stderr
 from gateway.server import Listener, bind
 
 if TYPE_CHECKING:
+    from gateway.config.source import ConfigSource
     from gateway.operate.report import Topic
     from gateway.settings import Settings
 
@@ -34,6 +35,8 @@ class Order:
     settings: Settings
     table: str
     """Path of the limit table to join."""
+    source: ConfigSource | None = None
+    """Where the settings come from, if it is to be looked at again."""
 
 
 def main(control_fd: int) -> int:
@@ -51,13 +54,13 @@ def main(control_fd: int) -> int:
 
 async def _work(order: Order, channel: socket.socket) -> None:
     table = LimitTable.join(order.table)
-    gateway = Gateway(order.settings, table=table)
+    gateway = Gateway(order.settings, table=table, source=order.source)
     data = bind(order.settings.listen, shared=True)
     listener = Listener(gateway.data, data, fast=gateway.fast_path(data.getsockname()[:2]))
     await gateway.start()
-    signals = Signals(gateway.reload_policies)
+    signals = Signals(gateway.reload)
     await listener.start()
-    gateway.watch_policies()
+    gateway.watch_files()
     reader, writer = await asyncio.open_connection(sock=channel)
 
     async def report() -> None:

@@ -210,7 +210,7 @@ def sent(headers: Headers, session: str | None, body: bytes) -> bytes:
 @example(b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n", [])
 def test_what_the_core_serves_is_what_asgi_would(request: bytes, cuts: list[int]) -> None:
     deciding = engine()
-    route = (b"/mcp", deciding, "default", "s", OWN_HEAD, [name for name, _ in OWN])
+    route = (b"/mcp", deciding, "default", "s", OWN_HEAD, [name for name, _ in OWN], 0, True)
     gate = Gate(hosts=[b"127.0.0.1:8080"], routes=[route], max_body_bytes=MAX_BODY)
     intake = Intake(gate)
     result, seen = None, b""
@@ -260,7 +260,7 @@ def test_all_outcomes_are_met() -> None:
     found = set()
     for body in BODIES:
         head = b"\r\n".join([FIRST_LINES[0], HOSTS[0], TYPES[0], b"Content-Length: %d" % len(body)])
-        route = (b"/mcp", engine(), "default", "s", OWN_HEAD, [name for name, _ in OWN])
+        route = (b"/mcp", engine(), "default", "s", OWN_HEAD, [name for name, _ in OWN], 0, True)
         gate = Gate(hosts=[b"127.0.0.1:8080"], routes=[route], max_body_bytes=MAX_BODY)
         found.add(type(Intake(gate).receive(head + b"\r\n\r\n" + body)))
     assert found == {bytes, Exchange, HandedOver}
@@ -271,7 +271,7 @@ def test_a_refusal_is_not_asked_of_the_core() -> None:
     body = call("look")
     head = b"POST /mcp HTTP/1.1\r\nHost: evil\r\nContent-Type: application/json\r\n"
     request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    route = (b"/mcp", engine(), "default", "s", OWN_HEAD, [name for name, _ in OWN])
+    route = (b"/mcp", engine(), "default", "s", OWN_HEAD, [name for name, _ in OWN], 0, True)
     gate = Gate(hosts=[b"127.0.0.1:8080"], routes=[route], max_body_bytes=MAX_BODY)
     result = Intake(gate).receive(request)
     assert isinstance(result, HandedOver)

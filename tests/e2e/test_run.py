@@ -152,7 +152,7 @@ def test_every_problem_of_the_settings_is_told(policy: Path) -> None:
     assert done.returncode == 64
     assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
         "error: `a b` cannot be a server's name",
-        "error: `ftp://x/` is not an http or https URL",
+        "error: the URL of server `a b` is not an http or https URL",
         "error: `0.0.0.0:8080` is open to other machines and a request needs no credentials",
     ]
 

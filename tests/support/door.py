@@ -13,7 +13,7 @@ from gateway.asgi import Headers, Message, Receive, Scope, Send
 from gateway.downstream.http import HttpDoor
 from gateway.downstream.visit import Bounds, Service
 from gateway.enforcement import EnforcementPoint, Traffic
-from gateway.identity import AnonymousIdentity
+from gateway.identity import GrantIdentity
 from gateway.sessions import Sessions
 from gateway.settings import Address, Settings
 
@@ -358,7 +358,7 @@ class Rig:
         self.door = HttpDoor(
             Settings(servers=(), listen=Address("127.0.0.1", 8080), **settings),
             dict.fromkeys(paths, service),
-            AnonymousIdentity(grant),
+            GrantIdentity(Settings(servers=(), anonymous=grant)),
             bounds,
         )
         self.client = Client(self.door)

@@ -16,7 +16,7 @@ from gateway.downstream.visit import Bounds, Service
 from gateway.downstream.wire import TICK_S, Port, Wire
 from gateway.enforcement import EnforcementPoint, Traffic
 from gateway.errors import UpstreamError
-from gateway.identity import AnonymousIdentity
+from gateway.identity import GrantIdentity
 from gateway.sessions import Sessions
 from gateway.settings import Address, Settings
 from support.door import ALLOW, Script, ScriptedUpstream
@@ -181,12 +181,12 @@ class FastRig:
         self.door = HttpDoor(
             Settings(servers=(), listen=Address("127.0.0.1", 8080), **settings),
             {b"/mcp": service},
-            AnonymousIdentity("default"),
+            GrantIdentity(Settings(servers=())),
             bounds,
         )
-        route = (b"/mcp", self.engine, "default", "default", OWN, [b"host"])
+        route = (b"/mcp", self.engine, "default", "default", OWN, [b"host"], 0, True)
         self.port = Port(
-            self.door, Gate(hosts=[HOST], routes=[route]), [service], ("127.0.0.1", 8080)
+            self.door, Gate(hosts=[HOST], routes=[route]), {0: service}, ("127.0.0.1", 8080)
         )
         self.port._ticking = cast("asyncio.TimerHandle", object())  # the clock is ours
         self.taken_over: list[bytes] = []

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.identity import AnonymousIdentity, Callers
+from gateway.identity import Callers, Known
 from support.door import Rig, call, run
-
-
-def test_everyone_is_the_same_grant_whatever_they_claim() -> None:
-    identity = AnonymousIdentity("g")
-    assert identity.identify({}) == identity.identify({b"authorization": b"Bearer x"}) == "g"
 
 
 def test_callers_are_made_once() -> None:
@@ -25,7 +20,7 @@ def test_callers_are_made_once() -> None:
 
 def test_nobody_is_challenged() -> None:
     class Nobody:
-        def identify(self, _: object) -> None:
+        async def identify(self, *_: object) -> None:
             return None
 
     async def main() -> None:
@@ -41,8 +36,8 @@ def test_nobody_is_challenged() -> None:
 
 def test_a_grant_without_a_policy_may_do_nothing() -> None:
     class Stranger:
-        def identify(self, _: object) -> str:
-            return "stranger"
+        async def identify(self, *_: object) -> Known:
+            return Known("stranger")
 
     async def main() -> None:
         rig = Rig()

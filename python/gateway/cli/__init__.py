@@ -16,11 +16,11 @@ from gateway.cli.problems import EXIT_INTERNAL, EXIT_INVALID, EXIT_UNAVAILABLE, 
 from gateway.errors import SettingsError, StartError, UpstreamError
 
 VERBS = {
-    "run": "Enforce a policy in front of one server.",
+    "run": "Enforce policies in front of one server, or of several.",
     "wrap": "Enforce a policy on a stdio server, for desktop clients.",
     "demo": "See it work: a bundled server, a policy, a real client.",
     "scan": "Tell what a server's tools do, how risky they are, and what to allow.",
-    "check": "Find every problem of policy documents.",
+    "check": "Find every problem of policies and configurations.",
     "explain": "Say which rule decides a call, and why.",
     "test": "Run test cases of a policy, on a simulated clock.",
     "replay": "Decide the calls of a log again by another policy.",

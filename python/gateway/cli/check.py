@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from gateway.author.tools import Tool
 
 TIMEOUT_S = 60.0
+
+
+ELSEWHERE = ("unset-variable", "unreadable-secret")
+"""Problems of a configuration that may be none where it is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,9 @@ def command(
     style: str,
     strict: bool,
 ) -> None:
-    """Find every problem of POLICIES. `-- COMMAND` may name a stdio server, as --upstream does.
+    """Find every problem of POLICIES, or of configurations and the policies that they name.
+
+    `-- COMMAND` may name a stdio server, as --upstream does.
 
     With a server, its tools are asked for, and what the policies say of them is compared: names
     that no tool has, arguments that a tool has not or that are of another type, arguments that a
@@ -78,7 +85,14 @@ def command(
         raise click.UsageError("give one of: --upstream, a command after `--`, --tools")
     findings: list[Finding] = []
     good: list[tuple[Path, PolicySet]] = []
+    files = 0
     for path in policies:
+        if _is_configuration(path):
+            compiled, named = _configuration(path, findings)
+            files += 1 + named
+            good += compiled
+            continue
+        files += 1
         policy = _compile(path, findings)
         if policy is not None:
             good.append((path, policy))
@@ -92,7 +106,7 @@ def command(
         for finding in findings:
             for line in finding.lines():
                 click.echo(line)
-        click.echo(_summary(len(policies), findings), err=True)
+        click.echo(_summary(files, findings), err=True)
     if any(finding.severity == "error" or strict for finding in findings):
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
@@ -112,6 +126,43 @@ def _compile(path: Path, findings: list[Finding]) -> PolicySet | None:
         return None
     findings.extend(_findings(path, policy.warnings))
     return policy
+
+
+def _is_configuration(path: Path) -> bool:
+    """Whether a document is about servers; one that cannot be read is nothing in particular."""
+    from gateway._core import read_document
+
+    try:
+        content, _, _ = read_document(path.read_bytes(), path.name)
+    except OSError:
+        return False
+    return isinstance(content, dict) and "servers" in content and "default" not in content
+
+
+def _configuration(path: Path, findings: list[Finding]) -> tuple[list[tuple[Path, PolicySet]], int]:
+    """Check a configuration: the policies that could be compiled, and how many it names."""
+    from gateway.config.source import Whole
+
+    whole = Whole(path, {}, os.environ)
+    compiled = whole.compile()
+    for problem in whole.problems:
+        file, line, column = (problem.place or f"{path}:1:1").rsplit(":", 2)
+        # The machine that checks is often not the one that has the secrets.
+        severity = "warning" if problem.code in ELSEWHERE else "error"
+        found = Finding(
+            file,
+            int(line),
+            int(column),
+            severity,
+            problem.code,
+            problem.message,
+            problem.help,
+            problem.at,
+        )
+        findings.append(found)
+    for named, policy in compiled.items():
+        findings.extend(_findings(named, policy.warnings))
+    return list(compiled.items()), whole.policies
 
 
 def _findings(path: Path, diagnostics: Iterable[Diagnostic]) -> list[Finding]:

@@ -44,11 +44,11 @@ def setting(name: str, **options: Any) -> Callable[[F], F]:
     return click.option(name, envvar=variable, show_envvar=True, **options)
 
 
-def policy(command: F) -> F:
+def policy(command: F, *, required: bool = True) -> F:
     """`--policy FILE`"""
     return setting(
         "--policy",
-        required=True,
+        required=required,
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="The policy document, JSON or YAML.",

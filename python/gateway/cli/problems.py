@@ -24,9 +24,8 @@ def report(line: str) -> None:
 
 def complain(problem: Problem) -> None:
     """Print a problem of the settings, and its help."""
-    report(f"error: {problem.message}")
-    if problem.help is not None:
-        report(f"help: {problem.help}")
+    for line in problem.lines():
+        report(line)
 
 
 def lines(path: str, diagnostic: Diagnostic) -> list[str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -19,9 +22,18 @@ from gateway.settings import (
     default_run_state,
 )
 
+if TYPE_CHECKING:
+    from gateway.config.source import ConfigSource
+
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
-@options.policy
+@options.setting(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The configuration, for several servers or grants. Takes the place of the server's own.",
+)
+@partial(options.policy, required=False)
 @options.setting("--upstream", metavar="URL", help="The server, where it speaks HTTP.")
 @options.setting(
     "--listen",
@@ -67,7 +79,8 @@ from gateway.settings import (
 def command(
     ctx: click.Context,
     *,
-    policy: Path,
+    config: Path | None,
+    policy: Path | None,
     upstream: str | None,
     listen: Address,
     admin: Address | str,
@@ -82,13 +95,19 @@ def command(
     no_fast_path: bool,
     server_command: tuple[str, ...],
 ) -> None:
-    """Enforce a policy in front of one server, given by its URL or the command that starts it."""
+    """Enforce a policy in front of one server, given by its URL or the command that starts it, or
+    what a configuration says in front of several."""
+    source = _configuration(ctx, config, bool(server_command))
+    if source is not None:
+        _serve(source.load(), source)
     if server_command and upstream is not None:
         if ctx.get_parameter_source("upstream") is ParameterSource.COMMANDLINE:
             raise click.UsageError("give --upstream or a command after `--`, not both", ctx)
         upstream = None  # the command line beats the environment
     if not server_command and upstream is None:
         raise click.UsageError("a server is needed: --upstream URL, or a command after `--`", ctx)
+    if policy is None:
+        raise click.UsageError("a policy is needed: --policy FILE, or --config FILE", ctx)
     settings = Settings(
         servers=(
             ServerSettings(name=name, policy=policy, url=upstream, command=server_command or None),
@@ -106,11 +125,75 @@ def command(
     )
     check(settings)
     load_policy(policy)
-    if workers > 1:
+    _serve(settings, None)
+
+
+def _serve(settings: Settings, source: ConfigSource | None) -> NoReturn:
+    """Serve until told to stop."""
+    if settings.workers > 1:
         from gateway.supervisor import run
     else:
         from gateway.process import run
-    sys.exit(run(settings))
+    sys.exit(run(settings, source))
+
+
+def _configuration(
+    ctx: click.Context, path: Path | None, server_command: bool
+) -> ConfigSource | None:
+    """The configuration that is to be served, with what was said beside it; None for one server.
+
+    Raises:
+        click.UsageError: one server is described as well.
+    """
+    if path is None:
+        return None
+    place = ctx.get_parameter_source("config")
+    for name in ("policy", "upstream", "name"):
+        # What stands on the command line means more than what stands in the environment.
+        also = ctx.get_parameter_source(name)
+        if also is ParameterSource.COMMANDLINE or (also is not _DEFAULT and also is place):
+            if place is not also:
+                return None
+            raise click.UsageError(f"give --config or --{name}, not both", ctx)
+    if server_command:
+        if place is not ParameterSource.COMMANDLINE:
+            return None
+        raise click.UsageError("give --config or a command after `--`, not both", ctx)
+    from gateway.config.source import ConfigSource
+
+    given = {
+        key: value
+        for parameter, (key, convert) in _CONFIGURED.items()
+        if ctx.get_parameter_source(parameter) is not _DEFAULT
+        and (value := convert(ctx.params[parameter])) is not None
+    }
+    return ConfigSource(path, given)
+
+
+def _absolute(state: str) -> str:
+    """A state file relative to where the command was given, not to the configuration."""
+    return state if state == "memory" else str(Path(state).absolute())
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_DEFAULT = ParameterSource.DEFAULT
+_CONFIGURED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "listen": ("listen", _same),
+    "admin": ("admin", _same),
+    "state": ("state", _absolute),
+    "workers": ("workers", _same),
+    "shadow": ("shadow", _same),
+    "grace": ("grace_s", _same),
+    "allow_anonymous": ("allow_anonymous", _same),
+    "allow_host": ("allow_host", _same),
+    "allow_origin": ("allow_origin", _same),
+    "no_fast_path": ("fast_path", lambda off: not off),
+}
+"""What the command line and the environment may say instead of the configuration, and how it is
+called there."""
 
 
 def _state(given: str | None, listen: Address) -> Path | None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.denial import FAULT_CODES, WORDINGS, Answer, Refused, refuse
 from gateway.downstream.admission import Admission, method_not_allowed
@@ -24,7 +24,7 @@ from gateway.downstream.respond import Responder
 from gateway.downstream.visit import Bounds, Service, Visit
 from gateway.enforcement import PASSING
 from gateway.errors import GatewayError, UpstreamError
-from gateway.identity import Callers, Identity
+from gateway.identity import Callers, Identity, Known
 from gateway.listing import filter_tasks
 from gateway.mcp import (
     EXTENSION,
@@ -59,6 +59,8 @@ class Decided:
     decision: Decision
     caller: Caller
     service: Service
+    token: bytes | None = None
+    """The SHA-256 of the token that says whose it is."""
 
 
 class Broken(GatewayError):
@@ -85,6 +87,9 @@ class HttpDoor:
         self._routes = routes
         self._identity = identity
         self._callers = Callers()
+        self._open: dict[asyncio.Task[Any] | None, Known] = {}
+        """Whose the requests are that are being served."""
+        self._cut: set[asyncio.Task[Any] | None] = set()
         self.bounds = bounds or Bounds(BodyBounds(max_bytes=settings.max_body_bytes))
         self.max_in_flight = settings.max_in_flight
 
@@ -116,6 +121,7 @@ class HttpDoor:
             respond = Responder(send, http1=True, closing=self.draining)
             respond.decision = decided.decision
             caller = decided.caller
+            self._open[asyncio.current_task()] = Known(caller.grant, decided.token)
             visit = Visit(scope, receive, respond, {}, decided.service, caller.grant)
             exchange = Exchange(
                 grant=caller.grant,
@@ -140,6 +146,9 @@ class HttpDoor:
         except ClientGone:
             return
         except asyncio.CancelledError:
+            if asyncio.current_task() in self._cut:
+                await self._turn_out(respond)
+                return
             # The grace of a drain is over. An answer is owed all the same: clients die of none.
             if self.draining and not respond.started:
                 await respond.answer(_fault(respond.decision, "draining"), close=True)
@@ -151,6 +160,30 @@ class HttpDoor:
             if respond.started:
                 raise Broken("an answer was begun and cannot be ended") from error
             await respond.answer(_fault(respond.decision, "internal-error"), close=True)
+        finally:
+            task = asyncio.current_task()
+            self._open.pop(task, None)
+            self._cut.discard(task)
+
+    def cut_strangers(self) -> None:
+        """End what is being served for credentials that are none any more."""
+        for task, known in list(self._open.items()):
+            if task is not None and not self._identity.holds(known):
+                self._cut.add(task)
+                task.cancel()
+
+    async def _turn_out(self, respond: Responder) -> None:
+        """End an exchange whose credentials were taken back meanwhile.
+
+        Raises:
+            Broken: its answer was begun.
+        """
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        if respond.started:
+            raise Broken("the credentials of an open stream were taken back")
+        await respond.answer(_fault(respond.decision, "unauthenticated"), close=True)
 
     async def _serve(self, scope: Scope, receive: Receive, respond: Responder) -> None:
         fields = self._admission.admit(scope)
@@ -160,18 +193,21 @@ class HttpDoor:
         serve = {"POST": self._post, "GET": self._get, "DELETE": self._delete}.get(scope["method"])
         if serve is None:
             raise method_not_allowed(fields)
-        grant = self._identity.identify(fields)
-        if grant is None:
+        known = await self._identity.identify(fields, scope)
+        if known is None:
             challenge = [(b"www-authenticate", b"Bearer")]
             raise Refused(refuse("unauthenticated", headers=challenge))
+        self._open[asyncio.current_task()] = known
         self._check_load()
-        await self._counted(service, serve(Visit(scope, receive, respond, fields, service, grant)))
+        visit = Visit(scope, receive, respond, fields, service, known.grant)
+        await self._counted(service, serve(visit))
 
     async def _serve_decided(
         self, scope: Scope, receive: Receive, respond: Responder, decided: Decided
     ) -> None:
         decision, caller, service = decided.decision, decided.caller, decided.service
         respond.decision = decision
+        self._open[asyncio.current_task()] = Known(caller.grant, decided.token)
         visit = Visit(scope, receive, respond, dict(scope["headers"]), service, caller.grant)
         point = self._point(visit)
         try:

@@ -17,6 +17,7 @@ from gateway.downstream.http import Decided
 from gateway.downstream.observer import Observer
 from gateway.enforcement import PASSING
 from gateway.errors import UpstreamError
+from gateway.identity import Known
 from gateway.mcp import Exchange as Asked
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.asgi import ASGIApp
     from gateway.downstream.visit import Lender, Loan, Service
     from gateway.downstream.wire import Port
+    from gateway.identity import Identity
 
 _log = logging.getLogger("interlock.wire")
 
@@ -195,11 +197,16 @@ class Passage:
         if self.active:
             self._exchange.close()
 
-    def cut(self) -> None:
-        """The gateway is going."""
+    def is_known_to(self, identity: Identity) -> bool:
+        """Whether the call would still be known as the same grant's."""
+        exchange = self._exchange
+        return identity.holds(Known(exchange.caller.grant, exchange.token))
+
+    def cut(self, code: str = "draining") -> None:
+        """The gateway is going, or `code` says why else nothing more is served."""
         if self.active:
             self._exchange.close()
-            self._break("draining", begun=self._exchange.started)
+            self._break(code, begun=self._exchange.started)
             self._finish(reusable=False)
 
     def abandon(self) -> None:
@@ -300,7 +307,7 @@ class Passage:
         loan, exchange = self._loan, self._exchange
         assert loan is not None
         serve = self._lender.reread(loan, exchange.raw)
-        decided = Decided(exchange.decision, exchange.caller, self._service)
+        decided = Decided(exchange.decision, exchange.caller, self._service, exchange.token)
         app = self._port.door.resuming(
             decided, exchange.session, modern=exchange.modern, serve=serve
         )

@@ -18,13 +18,14 @@ from gateway.downstream.passage import Passage
 from gateway.downstream.pressure import reset, restrain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
     from gateway._core import Failed, Gate
     from gateway.asgi import ASGIApp, Scope
     from gateway.denial import Answer
     from gateway.downstream.http import HttpDoor
-    from gateway.downstream.visit import Service
+    from gateway.downstream.visit import Lender, Service
+    from gateway.identity import Identity
 
     Found = bytes | Exchange | HandedOver | Foreign | Failed
 
@@ -46,17 +47,18 @@ class Port:
     Args:
         door: the ASGI application.
         gate: what the core is sure of.
-        services: by the tags of the gate's routes; each lends its connections.
+        services: by the tags of the gate's routes, those that lend connections and others.
         address: what was bound.
     """
 
     def __init__(
-        self, door: HttpDoor, gate: Gate, services: Sequence[Service], address: tuple[str, int]
+        self, door: HttpDoor, gate: Gate, services: Mapping[int, Service], address: tuple[str, int]
     ) -> None:
         self.door = door
         self.gate = gate
-        self.services = services
-        self.lenders = [service.lender for service in services if service.lender is not None]
+        self.services: dict[int, Service] = {}
+        self.lenders: dict[int, Lender] = {}
+        self.serve(services)
         self.bounds = door.bounds
         self.address = address
         self.wires: set[Wire] = set()
@@ -70,6 +72,21 @@ class Port:
         """Serves a connection that is not plain HTTP/1.1, given what has come on it."""
         self._gone: asyncio.Future[None] | None = None
         self._ticking: asyncio.TimerHandle | None = None
+
+    def serve(self, services: Mapping[int, Service]) -> None:
+        """Know these services too."""
+        for tag, service in services.items():
+            self.services[tag] = service
+            if service.lender is not None:
+                self.lenders[tag] = service.lender
+
+    def cut_strangers(self, identity: Identity) -> None:
+        """End the calls whose credentials are none any more."""
+        for wire in list(self.wires):
+            wire.cut_strangers(identity)
+        for passage in list(self.passages):
+            if not passage.is_known_to(identity):
+                passage.abandon()
 
     def wire(self) -> Wire:
         """A protocol for a connection that was accepted."""
@@ -328,6 +345,12 @@ class Wire(asyncio.Protocol):
             self._passage.cut()
             self.close()
 
+    def cut_strangers(self, identity: Identity) -> None:
+        """End the call that is under way if its credentials are none any more."""
+        if self._passage.active and not self._passage.is_known_to(identity):
+            self._passage.cut("unauthenticated")
+            self.close()
+
     def check(self, now: float) -> None:
         """Look at deadlines."""
         if self._stalled and now > self._stalled + self._port.bounds.relay.write_stall_s:
@@ -451,7 +474,7 @@ class Wire(asyncio.Protocol):
         extensions: dict[str, object] = {}
         if request.decision is not None and request.caller is not None:
             service = self._port.services[request.tag]
-            extensions[DECIDED] = Decided(request.decision, request.caller, service)
+            extensions[DECIDED] = Decided(request.decision, request.caller, service, request.token)
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},

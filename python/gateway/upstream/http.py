@@ -17,7 +17,7 @@ from gateway.upstream.dial import Address, Dialer
 from gateway.upstream.pool import Pool, PoolBounds
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.asgi import Headers, Receive, Scope, Send
     from gateway.mcp import Exchange
@@ -43,15 +43,23 @@ class HttpUpstream:
         self._target = dialer.target
         self.first_byte_timeout_s = settings.first_byte_timeout_s
         self.idle_timeout_s = settings.idle_timeout_s
-        given = {name.lower().encode(): value.encode() for name, value in settings.headers.items()}
-        own = {b"host": address.authority, b"accept-encoding": b"identity", **dict(dialer.headers)}
-        self._own = {**own, **given}
+        self._needed = {
+            b"host": address.authority,
+            b"accept-encoding": b"identity",
+            **dict(dialer.headers),
+        }
+        self.send_headers(settings.headers)
         self._listening: set[Connection] = set()
         self._pool = Pool(dialer.dial, PoolBounds(wait_s=settings.connect_timeout_s))
         # Without a call of ours between.
         self.borrow = self._pool.borrow
         self.take_back = self._pool.take_back
         self.discard = self._pool.discard
+
+    def send_headers(self, headers: Mapping[str, str]) -> None:
+        """Send these of the settings' own with every request from now on."""
+        given = {name.lower().encode(): value.encode() for name, value in headers.items()}
+        self._own = {**self._needed, **given}
 
     async def start(self) -> None:
         """Nothing is opened before the first request."""

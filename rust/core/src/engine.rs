@@ -3,6 +3,7 @@
 //! INVARIANT: [`Engine::decide`] is total. Whatever the bytes, and also when something in here panics, the
 //! answer is a decision, and what could not be decided is a refusal. A refused message has charged nothing.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -64,6 +65,12 @@ pub struct Engine {
     table: Arc<LimitTable>,
     counts: Counts,
     options: Options,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
 }
 
 impl Engine {

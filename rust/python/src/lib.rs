@@ -99,6 +99,13 @@ mod _core {
         gateway_core::policy::did_you_mean(text, options).map(str::to_owned)
     }
 
+    /// The SHA-256 of the token in the value of an Authorization field.
+    #[pyfunction]
+    fn fingerprint<'py>(py: Python<'py>, value: &[u8]) -> Option<Bound<'py, PyBytes>> {
+        let token = gateway_core::http1::credentials::fingerprint(value)?;
+        Some(PyBytes::new(py, &token))
+    }
+
     /// Somebody's text as a message shows it.
     #[pyfunction]
     fn quote(text: &str) -> String {

@@ -3,16 +3,21 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use gateway_core::caller::Caller as CoreCaller;
-use gateway_core::engine::{Engine as CoreEngine, Outcome};
+use gateway_core::engine::Outcome;
+use gateway_core::http1::credentials::{Credential, Credentials, Fingerprint};
 use gateway_core::http1::{
     Answering, Gate as CoreGate, GateOptions, Intake as CoreIntake, Phase, Reason, Received, Route,
     State, Step,
 };
+use gateway_core::time::Nanos;
 
 use crate::clock;
 use crate::decision::{Decided, Decision, Times};
@@ -23,12 +28,11 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// What one listener's fast path is sure of.
 #[pyclass(frozen, module = "gateway._core")]
 pub struct Gate {
-    /// Boxed, since it holds vectors of the processor's, aligned as no object of Python's is.
-    open: Box<CoreGate>,
+    options: GateOptions,
+    open: ArcSwap<CoreGate>,
     /// The same without a route, so that everything is handed over.
-    closed: Box<CoreGate>,
+    closed: ArcSwap<CoreGate>,
     draining: AtomicBool,
-    engines: Vec<Arc<CoreEngine>>,
 }
 
 type RouteOf<'py> = (
@@ -38,41 +42,97 @@ type RouteOf<'py> = (
     String,
     Vec<u8>,
     Vec<Vec<u8>>,
+    usize,
+    bool,
 );
+
+type TokenOf = (Fingerprint, String, Option<f64>);
+
+/// What a token stands for.
+fn credential(grant: String, until: Option<f64>) -> PyResult<Credential> {
+    let until = until.map(|seconds| {
+        Duration::try_from_secs_f64(seconds)
+            .ok()
+            .and_then(|since| u64::try_from(since.as_nanos()).ok())
+            .map(Nanos)
+            .ok_or_else(|| PyValueError::new_err("an end is in seconds since 1970"))
+    });
+    Ok(Credential {
+        grant,
+        until: until.transpose()?,
+    })
+}
+
+fn open(
+    options: &GateOptions,
+    routes: Vec<RouteOf<'_>>,
+    tokens: Vec<TokenOf>,
+    learns: bool,
+) -> PyResult<Arc<CoreGate>> {
+    let mut gate = CoreGate::new(options.clone());
+    for (path, engine, grant, server, head, own_names, tag, anonymous) in routes {
+        let engine = engine.get().0.clone();
+        let route = Route {
+            engine,
+            grant,
+            server,
+            head,
+            own_names,
+            tag,
+        };
+        gate.add_route(path, route, anonymous);
+    }
+    let mut credentials = Credentials::new(learns);
+    for (token, grant, until) in tokens {
+        credentials.add(token, credential(grant, until)?);
+    }
+    gate.set_credentials(credentials);
+    Ok(Arc::new(gate))
+}
 
 #[pymethods]
 impl Gate {
     #[new]
-    #[pyo3(signature = (*, hosts, routes, max_body_bytes = 1_048_576))]
-    fn new(hosts: Option<Vec<Vec<u8>>>, routes: Vec<RouteOf<'_>>, max_body_bytes: usize) -> Self {
+    #[pyo3(signature = (*, hosts, routes, max_body_bytes = 1_048_576, tokens = Vec::new(), learns = false))]
+    fn new(
+        hosts: Option<Vec<Vec<u8>>>,
+        routes: Vec<RouteOf<'_>>,
+        max_body_bytes: usize,
+        tokens: Vec<TokenOf>,
+        learns: bool,
+    ) -> PyResult<Self> {
         let options = GateOptions {
             max_head_bytes: MAX_HEAD_BYTES,
             max_body_bytes,
             hosts,
         };
-        let closed = CoreGate::new(options.clone());
-        let mut open = CoreGate::new(options);
-        let mut engines = Vec::with_capacity(routes.len());
-        for (tag, (path, engine, grant, server, head, own_names)) in routes.into_iter().enumerate()
-        {
-            let engine = engine.get().0.clone();
-            engines.push(engine.clone());
-            let route = Route {
-                engine,
-                grant,
-                server,
-                head,
-                own_names,
-                tag,
-            };
-            open.add_route(path, route);
-        }
-        Self {
-            open: Box::new(open),
-            closed: Box::new(closed),
+        Ok(Self {
+            open: ArcSwap::new(open(&options, routes, tokens, learns)?),
+            closed: ArcSwap::from_pointee(CoreGate::new(options.clone())),
+            options,
             draining: AtomicBool::new(false),
-            engines,
-        }
+        })
+    }
+
+    #[pyo3(signature = (*, routes, tokens = Vec::new(), learns = false))]
+    fn install(
+        &self,
+        routes: Vec<RouteOf<'_>>,
+        tokens: Vec<TokenOf>,
+        learns: bool,
+    ) -> PyResult<()> {
+        self.open
+            .store(open(&self.options, routes, tokens, learns)?);
+        Ok(())
+    }
+
+    #[pyo3(signature = (token, grant, *, until = None))]
+    fn learn(&self, token: Fingerprint, grant: String, until: Option<f64>) -> PyResult<()> {
+        let credential = credential(grant, until)?;
+        let open = self.open.load();
+        open.credentials()
+            .learn(token, credential, clock::now(None));
+        Ok(())
     }
 
     fn drain(&self) {
@@ -82,12 +142,12 @@ impl Gate {
 }
 
 impl Gate {
-    fn now(&self) -> &CoreGate {
+    fn now(&self) -> Guard<Arc<CoreGate>> {
         // ORDERING: as in `drain`.
         if self.draining.load(Ordering::Relaxed) {
-            &self.closed
+            self.closed.load()
         } else {
-            &self.open
+            self.open.load()
         }
     }
 }
@@ -125,18 +185,18 @@ impl Intake {
             });
             clock::at(read)
         };
-        let found = match self.core.receive(gate.now(), data.as_bytes(), &clock) {
+        let found = match self.core.receive(&gate.now(), data.as_bytes(), &clock) {
             Received::More => return Ok(py.None().into_bound(py)),
             Received::Answer(answer) => PyBytes::new(py, &answer).into_any(),
             Received::Forward(forward) => {
-                let engine = gate.engines[forward.tag].clone();
                 let exchange = Exchange {
                     tag: forward.tag,
+                    token: forward.token,
                     request: PyBytes::new(py, &forward.bytes).unbind(),
                     caller: forward.caller,
                     decided: Arc::new(Decided {
                         core: forward.decision,
-                        engine,
+                        engine: forward.engine,
                         times: times.get(),
                     }),
                     answering: Box::new(Answering::new(forward.asked)),
@@ -145,20 +205,21 @@ impl Intake {
                 Bound::new(py, exchange)?.into_any()
             }
             Received::HandOver(request) => {
-                let tag = request.tag.unwrap_or_default();
-                let decided = |core| Decided {
+                let decided = request.decision.zip(request.engine);
+                let decided = decided.map(|(core, engine)| Decided {
                     core,
-                    engine: gate.engines[tag].clone(),
+                    engine,
                     times: times.get(),
-                };
+                });
                 let handed = HandedOver {
-                    tag,
+                    tag: request.tag.unwrap_or_default(),
+                    token: request.token,
                     method: request.method,
                     target: request.target,
                     headers: request.headers,
                     body: request.body,
                     caller: request.caller,
-                    decided: request.decision.map(decided).map(Arc::new),
+                    decided: decided.map(Arc::new),
                 };
                 Bound::new(py, handed)?.into_any()
             }
@@ -206,6 +267,7 @@ impl Intake {
 pub struct HandedOver {
     #[pyo3(get)]
     tag: usize,
+    token: Option<Fingerprint>,
     method: Vec<u8>,
     target: Vec<u8>,
     headers: Vec<(Vec<u8>, Vec<u8>)>,
@@ -216,6 +278,11 @@ pub struct HandedOver {
 
 #[pymethods]
 impl HandedOver {
+    #[getter]
+    fn token<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.token.map(|token| PyBytes::new(py, &token))
+    }
+
     #[getter]
     fn method<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.method)
@@ -281,6 +348,7 @@ impl Failed {
 #[pyclass(module = "gateway._core")]
 pub struct Exchange {
     tag: usize,
+    token: Option<Fingerprint>,
     request: Py<PyBytes>,
     caller: Arc<CoreCaller>,
     decided: Arc<Decided>,
@@ -335,6 +403,11 @@ impl Exchange {
     #[getter]
     fn tag(&self) -> usize {
         self.tag
+    }
+
+    #[getter]
+    fn token<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.token.map(|token| PyBytes::new(py, &token))
     }
 
     #[getter]

@@ -5,7 +5,8 @@
 //! so whoever reads the one head reads the other; and of such a line nothing but its value is looked at by anyone.
 //! The server gets the bytes that were decided, under a head of which every field is the route's own or on the list of
 //! what travels, and one Content-Length.
-//! What may change between two messages (a session, a policy, the time) is not remembered here.
+//! What may change between two messages (a session, a policy, the time) is not remembered here, but for the moment at
+//! which a credential ends; a gate that knows other credentials is another gate.
 
 use std::ops::Range;
 
@@ -13,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::field::{Field, Name, length};
 use super::forward;
-use super::gate::Gate;
+use super::gate::{Admitted, Gate};
 use super::request::{Framing, Head};
 use crate::claims::Claims;
 use crate::decision::Spelling;
@@ -29,8 +30,8 @@ const KEPT_BYTES: usize = 2 << 10;
 #[derive(Debug)]
 pub(super) struct Seen {
     gate: u64,
-    /// By its number in the gate.
-    pub(super) route: usize,
+    /// The way it is admitted to.
+    pub(super) way: Admitted,
     /// The session it names, if it is of a revision that has them.
     pub(super) session: Option<Box<[u8]>>,
     version: Option<Spelling>,
@@ -64,16 +65,16 @@ pub(super) struct Again<'a> {
 }
 
 impl Seen {
-    /// Remembers the head that `input` begins with, which the gate admits to this route.
-    pub(super) fn of(gate: &Gate, number: usize, input: &[u8], head: &Head<'_>) -> Option<Self> {
-        let route = gate.route(number)?;
+    /// Remembers the head that `input` begins with, which the gate admits this way.
+    pub(super) fn of(gate: &Gate, way: Admitted, input: &[u8], head: &Head<'_>) -> Option<Self> {
+        let route = gate.route(way.route)?;
         let version = head.value(Name::Version);
         let modern = modern(version);
         // A stateless revision has no sessions, whatever its clients say.
         let session = head.value(Name::Session).filter(|_| !modern);
         let mut seen = Self {
             gate: gate.id(),
-            route: number,
+            way,
             session: session.map(Into::into),
             version: version.map(SmallVec::from_slice),
             is_chunked: head.framing == Framing::Chunked,

@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memchr::memmem::Finder;
 use rustc_hash::FxHashMap;
 
+use super::credentials::{Credentials, Fingerprint};
 use super::field::{Field, Name};
 use super::request::Head;
 use crate::decision::{Decision, Kind};
 use crate::engine::Engine;
+use crate::time::Nanos;
 
 /// What a listener says of itself once.
 #[derive(Clone, Debug, Default)]
@@ -25,11 +27,11 @@ pub struct GateOptions {
     pub hosts: Option<Vec<Vec<u8>>>,
 }
 
-/// One server as it is reached through this listener.
+/// One grant on one server, as it is reached through this listener.
 pub struct Route {
     /// Decides for the grant on the server.
     pub engine: Arc<Engine>,
-    /// Who everybody is that comes this way.
+    /// Who comes this way.
     pub grant: String,
     /// The server's name.
     pub server: String,
@@ -37,8 +39,25 @@ pub struct Route {
     pub head: Vec<u8>,
     /// Names of the fields in `head`, in lower case: a client's field of this name stays behind.
     pub own_names: Vec<Vec<u8>>,
-    /// Whatever tells the caller which route it was.
+    /// Whatever tells the caller which route it was. The same for one grant on one server in all gates.
     pub tag: usize,
+}
+
+/// A request that is decided here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted {
+    /// The number of its route.
+    pub(super) route: usize,
+    /// The token that says whose it is, and when that ends.
+    pub(super) token: Option<Fingerprint>,
+    pub(super) until: Option<Nanos>,
+}
+
+/// The numbers of a path's routes.
+#[derive(Debug, Default)]
+struct Ways {
+    anonymous: Option<usize>,
+    by_grant: FxHashMap<String, usize>,
 }
 
 /// What every connection of one listener goes by.
@@ -47,8 +66,8 @@ pub struct Gate {
     pub(super) max_body_bytes: usize,
     hosts: Option<Vec<Vec<u8>>>,
     routes: Vec<Route>,
-    /// Their numbers, by their paths.
-    paths: FxHashMap<Vec<u8>, usize>,
+    paths: FxHashMap<Vec<u8>, Ways>,
+    credentials: Credentials,
     id: u64,
     task: Finder<'static>,
 }
@@ -63,16 +82,34 @@ impl Gate {
             hosts: options.hosts,
             routes: Vec::new(),
             paths: FxHashMap::default(),
+            credentials: Credentials::default(),
             id: next_id(),
             task: Finder::new(b"task"),
         }
     }
 
-    /// Serves the target `path`, compared byte for byte, through this route.
-    pub fn add_route(&mut self, path: Vec<u8>, route: Route) {
-        self.paths.insert(path, self.routes.len());
+    /// Serves the target `path`, compared byte for byte, through this route, for its grant and, if `anonymous`, for
+    /// everybody without credentials.
+    pub fn add_route(&mut self, path: Vec<u8>, route: Route, anonymous: bool) {
+        let ways = self.paths.entry(path).or_default();
+        let number = self.routes.len();
+        ways.by_grant.insert(route.grant.clone(), number);
+        if anonymous {
+            ways.anonymous = Some(number);
+        }
         self.routes.push(route);
         self.id = next_id();
+    }
+
+    /// Knows grants by these tokens.
+    pub fn set_credentials(&mut self, credentials: Credentials) {
+        self.credentials = credentials;
+        self.id = next_id();
+    }
+
+    /// The tokens that grants are known by.
+    pub const fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Another for every gate, and for every set of routes of a gate.
@@ -85,8 +122,8 @@ impl Gate {
         self.routes.get(number)
     }
 
-    /// The number of the route of a message that is decided here.
-    pub(super) fn admits(&self, head: &Head<'_>) -> Option<usize> {
+    /// The way of a message that is decided here.
+    pub(super) fn admits(&self, head: &Head<'_>, now: impl FnOnce() -> Nanos) -> Option<Admitted> {
         const JUDGED_ELSEWHERE: u32 =
             Name::Origin.bit() | Name::ContentEncoding.bit() | Name::LastEventId.bit();
         const SINGLE: u32 = Name::Accept.bit()
@@ -108,10 +145,24 @@ impl Gate {
             && head.value(Name::ContentType).is_some_and(is_json)
             && head.value(Name::Accept).is_none_or(accepts)
             && self.names(host);
-        if admitted {
-            self.paths.get(head.target).copied()
-        } else {
-            None
+        if !admitted {
+            return None;
+        }
+        let ways = self.paths.get(head.target)?;
+        match head.value(Name::Authorization) {
+            Some(value) if self.credentials.any() => {
+                let (token, credential) = self.credentials.of(value, now())?;
+                Some(Admitted {
+                    route: *ways.by_grant.get(&credential.grant)?,
+                    token: Some(token),
+                    until: credential.until,
+                })
+            }
+            _ => Some(Admitted {
+                route: ways.anonymous?,
+                token: None,
+                until: None,
+            }),
         }
     }
 

@@ -173,12 +173,12 @@ impl Intake {
         if let Known::Head(search) = &mut self.known {
             // Mostly all of it is there, and then its end need not be looked for.
             if search.is_new() {
-                first_read = read(gate, &mut self.seen, bytes).ok();
+                first_read = read(gate, &mut self.seen, bytes, clock).ok();
             }
             let reading = match &mut first_read {
                 Some(reading) => reading,
                 none if search.finds_end(bytes, gate.max_head_bytes)? => {
-                    none.insert(read(gate, &mut self.seen, bytes)?)
+                    none.insert(read(gate, &mut self.seen, bytes, clock)?)
                 }
                 _ => return Ok(None),
             };
@@ -208,7 +208,7 @@ impl Intake {
         };
         let reading = match first_read {
             Some(reading) => reading,
-            None => read(gate, &mut self.seen, bytes)?,
+            None => read(gate, &mut self.seen, bytes, clock)?,
         };
         let received = match (reading, &self.seen) {
             (Reading::Again(again), Some(seen)) => {
@@ -241,13 +241,14 @@ fn read<'a>(
     gate: &Gate,
     seen: &mut Option<Seen>,
     input: &'a [u8],
+    clock: &dyn Fn() -> Nanos,
 ) -> Result<Reading<'a>, NotPlain> {
     if let Some(again) = seen.as_ref().and_then(|seen| seen.again(gate, input)) {
         return Ok(Reading::Again(again));
     }
     let head = Head::read(input)?;
-    if let Some(route) = gate.admits(&head) {
-        *seen = Seen::of(gate, route, input, &head);
+    if let Some(way) = gate.admits(&head, clock) {
+        *seen = Seen::of(gate, way, input, &head);
         if let Some(again) = seen.as_ref().and_then(|seen| seen.again(gate, input)) {
             return Ok(Reading::Again(again));
         }

@@ -10,6 +10,7 @@ mod answer;
 mod asked;
 mod body;
 pub mod chunked;
+pub mod credentials;
 mod events;
 mod field;
 mod forward;
@@ -32,6 +33,7 @@ pub use intake::{Intake, Phase};
 
 use crate::caller::Caller;
 use crate::decision::Decision;
+use crate::engine::Engine;
 
 /// What became of the bytes so far.
 #[derive(Debug)]
@@ -64,6 +66,10 @@ pub struct Forward {
     pub decision: Arc<Decision>,
     /// Who asks.
     pub caller: Arc<Caller>,
+    /// What decided.
+    pub engine: Arc<Engine>,
+    /// The token that said whose message it is.
+    pub token: Option<credentials::Fingerprint>,
 }
 
 /// A whole request for the application.
@@ -83,4 +89,8 @@ pub struct HandedOver {
     pub caller: Option<Arc<Caller>>,
     /// The route's, if the message was decided.
     pub tag: Option<usize>,
+    /// What decided, if the message was decided.
+    pub engine: Option<Arc<Engine>>,
+    /// The token that said whose message it is, if it was decided.
+    pub token: Option<credentials::Fingerprint>,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::again::{Again, Seen};
 use super::asked::Asked;
+use super::credentials::Fingerprint;
 use super::forward;
 use super::gate::{Gate, Route};
 use super::request::{Head, NotPlain};
@@ -62,10 +63,13 @@ pub(super) fn serve<'s, 'a: 's>(
     body: &[u8],
     clock: &dyn Fn() -> Nanos,
 ) -> Result<Received, NotPlain> {
-    let route = gate.route(seen.route).ok_or(NotPlain)?;
+    let route = gate.route(seen.way.route).ok_or(NotPlain)?;
     let claims = seen.claims(again);
     let session = seen.session.as_deref();
     let now = clock();
+    if seen.way.until.is_some_and(|until| until <= now) {
+        return Ok(hand_over(&Head::read(input)?, body, None));
+    }
     let Some(caller) = sender(route, last, session, now) else {
         return Ok(hand_over(&Head::read(input)?, body, None));
     };
@@ -78,7 +82,7 @@ pub(super) fn serve<'s, 'a: 's>(
         return Ok(Received::Answer(forward::answer(&answer, false)));
     }
     if !gate.is_simple(&decision, body) {
-        let decided = Some((route.tag, caller, decision));
+        let decided = Some((route, seen.way.token, caller, decision));
         return Ok(hand_over(&Head::read(input)?, body, decided));
     }
     Ok(Received::Forward(Forward {
@@ -92,6 +96,8 @@ pub(super) fn serve<'s, 'a: 's>(
         },
         decision,
         caller,
+        engine: route.engine.clone(),
+        token: seen.way.token,
     }))
 }
 
@@ -144,19 +150,20 @@ fn revision_name(number: u64) -> Option<String> {
     (number > 0).then(|| format!("{year:04}-{month:02}-{day:02}"))
 }
 
+/// An allowed message: its route, the token that said whose it is, who that is, and the decision.
+type Allowed<'r> = (&'r Route, Option<Fingerprint>, Arc<Caller>, Arc<Decision>);
+
 /// Leaves the message to the application.
-pub(super) fn hand_over(
-    head: &Head<'_>,
-    body: &[u8],
-    decided: Option<(usize, Arc<Caller>, Arc<Decision>)>,
-) -> Received {
+pub(super) fn hand_over(head: &Head<'_>, body: &[u8], decided: Option<Allowed<'_>>) -> Received {
     let fields = head.fields.iter();
     let headers = fields
         .map(|field| (field.spelt.to_ascii_lowercase(), field.value.to_vec()))
         .collect();
-    let (tag, caller, decision) = match decided {
-        Some((tag, caller, decision)) => (Some(tag), Some(caller), Some(decision)),
-        None => (None, None, None),
+    let (route, token, caller, decision) = match decided {
+        Some((route, token, caller, decision)) => {
+            (Some(route), token, Some(caller), Some(decision))
+        }
+        None => (None, None, None, None),
     };
     Received::HandOver(Box::new(HandedOver {
         method: head.method.to_vec(),
@@ -165,6 +172,8 @@ pub(super) fn hand_over(
         body: body.to_vec(),
         decision,
         caller,
-        tag,
+        tag: route.map(|route| route.tag),
+        engine: route.map(|route| route.engine.clone()),
+        token,
     }))
 }

@@ -41,7 +41,7 @@ pub(super) fn gate_to(engine: &Arc<Engine>) -> Gate {
         ],
         tag: 5,
     };
-    gate.add_route(b"/mcp".to_vec(), route);
+    gate.add_route(b"/mcp".to_vec(), route, true);
     let other = Route {
         engine: engine.clone(),
         grant: "laptop".into(),
@@ -50,7 +50,7 @@ pub(super) fn gate_to(engine: &Arc<Engine>) -> Gate {
         own_names: Vec::new(),
         tag: 6,
     };
-    gate.add_route(b"/other".to_vec(), other);
+    gate.add_route(b"/other".to_vec(), other, true);
     gate
 }
 

@@ -1,0 +1,324 @@
+"""The configuration's keys, and how what they say becomes `Settings`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.config.forms import (
+    Flag,
+    Form,
+    Key,
+    ListOf,
+    ListOrMap,
+    MapOf,
+    Number,
+    Record,
+    Text,
+    Words,
+)
+from gateway.settings import (
+    MAX_LOG_BUFFER_BYTES,
+    MAX_WORKERS,
+    MIN_LOG_BUFFER_BYTES,
+    MIN_LOG_FILE_BYTES,
+    NAME,
+    NAME_HELP,
+    URL_HELP,
+    Address,
+    GrantSettings,
+    LogSettings,
+    ServerSettings,
+    Settings,
+    TokenSettings,
+    default_run_state,
+    url_fault,
+)
+
+if TYPE_CHECKING:
+    from gateway.config.reading import Reading
+
+SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
+_NAME = NAME.pattern
+_NAMED = f"cannot be a name: {NAME_HELP}"
+_SECONDS = 86_400.0
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise ValueError("is not HOST:PORT") from error
+
+
+def _address_or_none(text: str) -> Address | str:
+    return text if text == "none" else _address(text)
+
+
+def _name(text: str) -> str:
+    if NAME.fullmatch(text) is None:
+        raise ValueError(f"cannot be a name: {NAME_HELP}")
+    return text
+
+
+def _file(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("is not the name of a file")
+    return text
+
+
+def _url(text: str) -> str:
+    fault = url_fault(text)
+    if fault is not None:
+        raise ValueError(fault)
+    return text
+
+
+def _sha256(text: str) -> bytes:
+    if re.fullmatch(r"[0-9a-fA-F]{64}", text) is None:
+        raise ValueError("is not a SHA-256 in hexadecimal")
+    return bytes.fromhex(text)
+
+
+def _time(text: str) -> float:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("is not a time") from error
+    if found.tzinfo is None:
+        raise ValueError("is a time without its zone")
+    return found.timestamp()
+
+
+def _seconds(least: float = 0.0) -> Number:
+    return Number(least, _SECONDS)
+
+
+_ADDRESS = r"(?:\[[^\]]+\]|[^:\[\]]+):[0-9]{1,5}"
+_FILE = Text(_file)
+
+SERVER = Record(
+    {
+        "url": Key(Text(_url, help=URL_HELP, hidden=True), "Where it speaks Streamable HTTP."),
+        "command": Key(ListOf(Text(empty=True), 1), "What starts a server that speaks stdio."),
+        "env": Key(
+            MapOf(Text(empty=True), r"[A-Za-z_][A-Za-z0-9_]*", "cannot be a variable's name"),
+            "Variables for `command`, besides the few that every command gets.",
+        ),
+        "headers": Key(
+            MapOf(Text(), r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "cannot be a header's name"),
+            "Sent to `url` with every request, the server's credentials among them.",
+        ),
+        "policy": Key(_FILE, "The policy of grants that name none for this server."),
+        "ca_file": Key(_FILE, "Certificates, in PEM, that may vouch for `url`."),
+        "timeout_s": Key(_seconds(0.001), "How long the server may take to begin its answer."),
+        "connect_timeout_s": Key(_seconds(0.001), "How long a connection to `url` may take."),
+        "idle_timeout_s": Key(_seconds(0.001), "How long an answer that has begun may pause."),
+        "max_children": Key(Number(1, 4096, whole=True), "Processes of `command` at once."),
+        "session_idle_s": Key(
+            _seconds(0.001), "How long a session of `command` lives without a request."
+        ),
+    },
+    apart=(("url", "command"),),
+    needed=(("url", "command"),),
+    beside={
+        "env": "command",
+        "max_children": "command",
+        "session_idle_s": "command",
+        "headers": "url",
+        "ca_file": "url",
+        "connect_timeout_s": "url",
+    },
+)
+
+_SHA256 = Text(_sha256, r"[0-9a-fA-F]{64}", "`interlock grant create` makes one")
+_TIME = Text(_time, r"[0-9]{4}-[0-9]{2}-[0-9]{2}T.+", "for example `2030-01-31T12:00:00Z`")
+_EXPIRES = Key(_TIME, "When it ends (RFC 3339, with its zone).")
+
+TOKEN = Record(
+    {
+        "sha256": Key(_SHA256, "SHA-256 of the token, in hexadecimal.", required=True),
+        "expires": _EXPIRES,
+    }
+)
+
+GRANT = Record(
+    {
+        "name": Key(Text(_name, _NAME), "Shown in logs and metrics; limits count by it.", True),
+        "servers": Key(
+            ListOrMap(
+                ListOf(Text(_name, _NAME)),
+                MapOf(_FILE, _NAME, _NAMED, absent=None),
+            ),
+            "The servers that it may use: names, or names with the policy for each. All if absent.",
+        ),
+        "token_sha256": Key(_SHA256, "SHA-256 of its token, in hexadecimal."),
+        "expires": _EXPIRES,
+        "tokens": Key(ListOf(TOKEN), "The same for several, as while a token is rotated."),
+    },
+    beside={"expires": "token_sha256"},
+)
+
+GRANTS_FILE: Form = Record(
+    {
+        "version": Key(Words(("1",)), "Of this format.", required=True),
+        "grants": Key(ListOf(GRANT), "As in the configuration.", required=True),
+    }
+)
+"""The file that `interlock grant` writes."""
+
+LOG = Record(
+    {
+        "path": Key(_FILE, "A file, `-` for standard output, or `none`."),
+        "on_overflow": Key(
+            Words(("deny", "drop")),
+            "What becomes of a message whose line has no room: refused, or its line left out.",
+        ),
+        "include_args": Key(ListOf(Text()), "Arguments whose values are logged as well."),
+        "buffer_bytes": Key(
+            Number(MIN_LOG_BUFFER_BYTES, MAX_LOG_BUFFER_BYTES, whole=True),
+            "How much may wait to be written.",
+        ),
+        "rotate_bytes": Key(Number(MIN_LOG_FILE_BYTES, whole=True), "How long a file may get."),
+        "rotate_s": Key(Number(1), "How old a file may get."),
+        "keep": Key(Number(0, whole=True), "How many files that were rotated away are kept."),
+    },
+)
+
+CONFIG_KEYS: Mapping[str, Key] = {
+    "$schema": Key(Text(), "For editors; means nothing here."),
+    "version": Key(Words(("1",)), "Of this format.", required=True),
+    "listen": Key(Text(_address, _ADDRESS), "Where agents connect, HOST:PORT."),
+    "admin": Key(
+        Text(_address_or_none, f"{_ADDRESS}|none"), "Where operators look, HOST:PORT, or `none`."
+    ),
+    "state": Key(_FILE, "The file in which limits are counted, or `memory`."),
+    "slots": Key(Number(64, 1 << 24, whole=True), "How many counts the file has room for."),
+    "workers": Key(Number(1, MAX_WORKERS, whole=True), "Processes that serve agents."),
+    "grace_s": Key(_seconds(), "What running requests get when it is told to stop."),
+    "shadow": Key(Flag(), "Decide and count everything, refuse nothing."),
+    "denials": Key(
+        Words(("result", "protocol")),
+        "How a refused tools/call is answered: a tool result, or a JSON-RPC error.",
+    ),
+    "allow_host": Key(ListOf(Text()), "Names that a request's Host may have besides our own."),
+    "allow_origin": Key(ListOf(Text()), "Web origins that may send requests besides our own."),
+    "allow_anonymous": Key(Flag(), "Listen beyond this machine with an anonymous grant."),
+    "max_body_bytes": Key(Number(1024, 1 << 30, whole=True), "The longest message."),
+    "max_in_flight": Key(Number(1, 1 << 20, whole=True), "Requests that are served at once."),
+    "log": Key(LOG, "The decision log."),
+    "fast_path": Key(Flag(), "Serve plain HTTP/1.1 without ASGI: faster, and the same answers."),
+    "servers": Key(
+        MapOf(SERVER, _NAME, _NAMED, least=1),
+        "MCP servers by name; each is served at /mcp/NAME.",
+        required=True,
+    ),
+    "grants": Key(ListOf(GRANT), "Who may ask. One anonymous grant `default` if absent."),
+    "grants_file": Key(_FILE, "A file with more grants, which `interlock grant` writes."),
+    "anonymous": Key(
+        Text(_name, _NAME),
+        "The grant of a request without credentials; null, or absent beside `grants`, refuses it.",
+        nullable=True,
+    ),
+}
+CONFIG = Record(CONFIG_KEYS)
+
+_SAME = {
+    **dict.fromkeys(("listen", "slots", "workers", "grace_s", "shadow", "denials"), ""),
+    **dict.fromkeys(("allow_anonymous", "max_body_bytes", "max_in_flight", "fast_path"), ""),
+    "allow_host": "allowed_hosts",
+    "allow_origin": "allowed_origins",
+}
+"""Keys whose values are taken as they are, and the settings they are."""
+_SERVER_SAME = {
+    **dict.fromkeys(("url", "command", "env", "headers", "connect_timeout_s"), ""),
+    **dict.fromkeys(("idle_timeout_s", "max_children", "session_idle_s"), ""),
+    "timeout_s": "first_byte_timeout_s",
+}
+
+
+def config_schema() -> str:
+    """The JSON Schema (draft 2020-12) of the configuration file, as JSON text."""
+    head = {"$schema": SCHEMA_ID, "title": "Interlock's configuration"}
+    return json.dumps(head | CONFIG.schema(), indent=2)
+
+
+def settings(
+    read: Mapping[str, Any],
+    more_grants: Sequence[GrantSettings],
+    reading: Reading,
+    given: Mapping[str, Any],
+) -> Settings:
+    """What a configuration says, as far as it could be read.
+
+    Args:
+        more_grants: from the grants file.
+        given: by the command line and the environment, named as in the file; beats it.
+    """
+    said = {**read, **given}
+    made = {name or key: said[key] for key, name in _SAME.items() if key in said}
+    if "admin" in said:
+        made["admin"] = None if said["admin"] == "none" else said["admin"]
+    if "log" in said:
+        made["log"] = _log(said["log"], reading)
+    if "grants" in said or "grants_file" in said or "anonymous" in said:
+        made["anonymous"] = said.get("anonymous")
+    if "grants" in said or "grants_file" in said:
+        made["grants"] = (*grants(said.get("grants", ()), reading), *more_grants)
+    servers = said.get("servers", {}).items()
+    found = Settings(servers=tuple(_server(name, one, reading) for name, one in servers), **made)
+    match said.get("state"):
+        case None:
+            return replace(found, state=default_run_state(found.listen))
+        case "memory":
+            return replace(found, state=None)
+        case path:
+            return replace(found, state=_path(path, reading))
+
+
+def grants(read: Sequence[Mapping[str, Any]], reading: Reading) -> tuple[GrantSettings, ...]:
+    """The grants that a document names."""
+    return tuple(_grant(one, reading) for one in read)
+
+
+def _path(text: str, reading: Reading) -> Path:
+    return reading.path.parent / text
+
+
+def _log(read: Mapping[str, Any], reading: Reading) -> LogSettings:
+    found = LogSettings(**read)
+    if found.path in ("-", "none"):
+        return found
+    return replace(found, path=str(_path(found.path, reading)))
+
+
+def _server(name: str, read: Mapping[str, Any], reading: Reading) -> ServerSettings:
+    made = {name or key: read[key] for key, name in _SERVER_SAME.items() if key in read}
+    for key in ("policy", "ca_file"):
+        if key in read:
+            made[key] = _path(read[key], reading)
+    return ServerSettings(name=name, **made)
+
+
+def _grant(read: Mapping[str, Any], reading: Reading) -> GrantSettings:
+    servers = read.get("servers")
+    if servers is not None:
+        servers = {
+            server: None if policy is None else _path(policy, reading)
+            for server, policy in servers.items()
+        }
+    tokens = [
+        (one["sha256"], one.get("expires")) for one in read.get("tokens", ()) if "sha256" in one
+    ]
+    if "token_sha256" in read:
+        tokens.append((read["token_sha256"], read.get("expires")))
+    return GrantSettings(
+        name=read.get("name", ""),
+        servers=servers,
+        tokens=tuple(TokenSettings(sha256=token, until=until) for token, until in tokens),
+    )

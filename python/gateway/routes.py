@@ -1,0 +1,186 @@
+"""Every grant on every server: its policy, its engine, and what operators may see of it.
+
+INVARIANT: a route that is there has a policy in force; and new settings change all routes or, if
+one of their policies cannot be used, none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from gateway._core import Engine
+from gateway.enforcement import EnforcementPoint, Traffic
+from gateway.identity import Callers
+from gateway.policies import PolicySource, PolicyStatus
+from gateway.sessions import Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway._core import LimitTable, PolicySet
+    from gateway.policies import Watched
+    from gateway.settings import Settings
+
+
+class Route:
+    """One grant on one server.
+
+    Attributes:
+        tag: a number that no other grant or server ever has in this process.
+        tells: whether it is the one of its server's routes that tells the server's own figures.
+    """
+
+    def __init__(
+        self,
+        place: ServerPlace,
+        grant: str,
+        source: PolicySource,
+        engine: Engine,
+        tag: int,
+    ) -> None:
+        self.server = place.name
+        self.grant = grant
+        self.source = source
+        self.engine = engine
+        self.tag = tag
+        self.tells = False
+        self.point = EnforcementPoint(engine)
+        self.caller = Callers(1).get(grant, self.server)
+        self._place = place
+
+    def policy(self) -> PolicyStatus:
+        """What is in force, and how the last reload went."""
+        return self.source.status()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being served now."""
+        return self._place.traffic.in_flight if self.tells else 0
+
+    @property
+    def sessions(self) -> int:
+        """Sessions opened and not ended, as far as this process knows."""
+        return self._place.ids.live if self.tells else 0
+
+    @property
+    def upstream_errors(self) -> Mapping[str, int]:
+        """Faults of the server so far, by reason."""
+        return self._place.traffic.errors if self.tells else {}
+
+
+class ServerPlace:
+    """What all grants on one server share.
+
+    Attributes:
+        points: by grant; those of the settings in force.
+    """
+
+    def __init__(self, name: str, table: LimitTable) -> None:
+        self.name = name
+        self.traffic = Traffic()
+        self.ids = Sessions(table, name)
+        self.points: dict[str, EnforcementPoint] = {}
+
+
+class Routes:
+    """The routes of the settings in force.
+
+    Attributes:
+        places: by server.
+        watched: what is to be looked at for a new policy, and what is to be done with one.
+
+    Raises:
+        OSError: a policy cannot be read.
+        PolicyError: a policy is not valid.
+    """
+
+    def __init__(self, settings: Settings, table: LimitTable) -> None:
+        self.places = {server.name: ServerPlace(server.name, table) for server in settings.servers}
+        self.watched: dict[Watched, Callable[[PolicySet], object]] = {}
+        self._table = table
+        self._settings = settings
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._sources: dict[Path, PolicySource] = {}
+        self._tags: dict[tuple[str, str], int] = {}
+        self.install(settings)
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes.values())
+
+    def install(self, settings: Settings) -> None:
+        """Have the routes that these settings ask for; those that stay keep what they counted.
+
+        Raises:
+            OSError, PolicyError: as the constructor; nothing was changed.
+        """
+        wanted = {
+            (server.name, grant.name): policy
+            for server in settings.servers
+            if server.name in self.places
+            for grant in settings.grants
+            if (policy := grant.policy(server)) is not None
+        }
+        sources = {path: self._source(path) for path in dict.fromkeys(wanted.values())}
+        routes = {}
+        for (server, grant), path in wanted.items():
+            route = self._routes.get((server, grant))
+            if route is None:
+                route = self._new(self.places[server], grant, sources[path])
+            elif route.source is not sources[path]:
+                route.source = sources[path]
+                route.engine.install(route.source.policies)
+            routes[server, grant] = route
+        self._routes, self._sources = routes, sources
+        self._publish()
+
+    def reload(self) -> None:
+        """Look at every policy file; the last good policy stays if it is not one."""
+        for source in self._sources.values():
+            policies = source.reload()
+            if policies is not None:
+                self._adopt(source, policies)
+
+    def _source(self, path: Path) -> PolicySource:
+        """The policy file, read if it is a new one."""
+        source = self._sources.get(path)
+        if source is None:
+            source = PolicySource(path)
+            source.load()
+        return source
+
+    def _new(self, place: ServerPlace, grant: str, source: PolicySource) -> Route:
+        settings = self._settings
+        engine = Engine(
+            source.policies,
+            self._table,
+            shadow=settings.shadow,
+            max_body_bytes=settings.max_body_bytes,
+            denials=cast('Literal["result", "protocol"]', settings.denials),
+        )
+        tag = self._tags.setdefault((place.name, grant), len(self._tags))
+        return Route(place, grant, source, engine, tag)
+
+    def _publish(self) -> None:
+        """Let everyone who holds a mapping of ours see the routes of now."""
+        for name, place in self.places.items():
+            its = [route for (server, _), route in self._routes.items() if server == name]
+            gone = place.points.keys() - {route.grant for route in its}
+            for grant in gone:
+                del place.points[grant]
+            for index, route in enumerate(its):
+                place.points[route.grant] = route.point
+                route.tells = index == 0
+        mine = set(self._sources.values())
+        for watched in [one for one in self.watched if isinstance(one, PolicySource)]:
+            if watched not in mine:
+                del self.watched[watched]
+        for source in mine:
+            self.watched[source] = partial(self._adopt, source)
+
+    def _adopt(self, source: PolicySource, policies: PolicySet) -> None:
+        for route in self._routes.values():
+            if route.source is source:
+                route.engine.install(policies)
