@@ -75,7 +75,7 @@ class CountingServer:
         self._conversations[task] = writer
         task.add_done_callback(self._conversations.pop)
         with contextlib.closing(writer), contextlib.suppress(ConnectionError):
-            while await _read_message(reader) is not None:
+            while await read_message(reader) is not None:
                 self.calls += 1
                 if event := self._reached.get(self.calls):
                     event.set()
@@ -130,7 +130,7 @@ class Crowd:
                 while left:
                     left -= 1
                     writer.write(_request(self._url))
-                    message = await _read_message(reader)
+                    message = await read_message(reader)
                     if message is None:
                         self.lost += 1
                         break
@@ -165,7 +165,7 @@ async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
     return await asyncio.open_connection(where.hostname, where.port)
 
 
-async def _read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
+async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
     """Head and body of one message; None where the connection ends before it is whole."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
