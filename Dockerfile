@@ -1,29 +1,55 @@
-# The sidecar's image: a wheel built once, then a slim base with an optimised Python and nothing to build with.
+# The image: a wheel built once, then a root with a Python, the wheel, what they load, and nothing else. No shell, no
+# package manager, no root user.
+#
 # Base images are arguments, so that it also builds where no public registry is at hand:
-#   podman build --build-arg RUST=… --build-arg PYTHON=… -t interlock .
+#   podman build --format docker --build-arg RUST=… --build-arg PYTHON=… -t interlock .
+# WHEEL may name an image with a wheel in /dist, which is then not built. `--target full` stops before the root is laid
+# out: an image with a shell and a package manager, to build one upon for MCP servers that Interlock starts itself.
 ARG RUST=docker.io/library/rust:1-slim-bookworm
 ARG PYTHON=docker.io/library/python:3.13-slim-bookworm
+ARG WHEEL=build
 
-FROM ${RUST} AS wheel
+FROM ${RUST} AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-RUN python3 -m venv /venv && /venv/bin/pip install --no-cache-dir 'maturin>=1.9.4,<2'
+RUN python3 -m venv /venv && /venv/bin/pip install --no-cache-dir 'maturin>=1.10,<2'
 COPY Cargo.toml Cargo.lock pyproject.toml README.md LICENSE ./
 COPY rust rust
 COPY python python
 RUN /venv/bin/maturin build --release --locked --strip --out /dist
 
-FROM ${PYTHON}
+FROM ${WHEEL} AS wheel
+
+FROM ${PYTHON} AS full
+COPY python/locks/runtime.txt /tmp/build/
+COPY image /tmp/build/image
+COPY --from=wheel /dist /tmp/build/dist
+RUN python3 -m venv /opt/interlock \
+    && /opt/interlock/bin/pip install --no-cache-dir --require-hashes -r /tmp/build/runtime.txt \
+    && /opt/interlock/bin/pip install --no-cache-dir --no-deps /tmp/build/dist/*.whl \
+    && cp /tmp/build/image/healthcheck.py /opt/interlock/
+ENV PATH=/opt/interlock/bin:$PATH INTERLOCK_STATE=memory
+ENTRYPOINT ["/opt/interlock/bin/interlock"]
+CMD ["run"]
+
+FROM full AS root
+RUN /opt/interlock/bin/python /tmp/build/image/assemble.py /rootfs
+
+FROM scratch
+ARG VERSION=0.1.0
+ARG REVISION=
 LABEL org.opencontainers.image.title="Interlock" \
       org.opencontainers.image.description="Decides every MCP tool call of an agent before it reaches a server" \
-      org.opencontainers.image.licenses="Apache-2.0"
-COPY python/locks/runtime.txt /tmp/runtime.txt
-COPY --from=wheel /dist/*.whl /tmp/
-RUN pip install --no-cache-dir --no-compile --require-hashes -r /tmp/runtime.txt \
-    && pip install --no-cache-dir --no-deps /tmp/*.whl && rm -rf /tmp/*
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=root /rootfs /
 # A number, not a name: Kubernetes checks `runAsNonRoot` against it. The root file system may be read-only.
-USER 65532:65532
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 INTERLOCK_STATE=memory
+USER 10001:10001
+ENV PATH=/opt/interlock/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt INTERLOCK_STATE=memory
 EXPOSE 8080 9090
-ENTRYPOINT ["interlock"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
+    CMD ["/opt/interlock/bin/python", "-I", "/opt/interlock/healthcheck.py"]
+ENTRYPOINT ["/opt/interlock/bin/interlock"]
 CMD ["run"]

@@ -10,7 +10,7 @@ BENCH := .cache/bench-dependencies
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate manifests bench bench-quick bench-rust stress gate fuzz
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate manifests image-test bench bench-quick bench-rust stress gate fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -28,7 +28,7 @@ build: $(DEPS) ## Build the extension without optimisation
 release: $(CORE) ## Build the extension as it is shipped
 
 format: $(DEPS) ## Format everything
-	@$(VENV)/ruff check --fix --quiet python tests bench k8s && $(VENV)/ruff format --quiet python tests bench k8s && cargo fmt
+	@$(VENV)/ruff check --fix --quiet python tests bench k8s image && $(VENV)/ruff format --quiet python tests bench k8s image && cargo fmt
 
 lint: $(DEPS) ## Check formats, lints and who imports whom
 	@.ci/lint
@@ -57,6 +57,9 @@ e2e: $(CORE) ## Run only the tests with real processes on real sockets
 
 manifests: $(DEPS) ## Make what follows from the Helm chart: kustomize's manifests, its table of values, golden renders
 	@$(VENV)/python k8s/generate.py
+
+image-test: $(CORE) ## Build the image, play a pod of it, test both (needs podman, and root or PYTHON_IMAGE)
+	@.ci/image
 
 bench: $(BENCH) ## Measure everything and write the report (needs wrk, nginx, haproxy, go; half an hour)
 	@$(VENV)/python -m bench

@@ -2,9 +2,9 @@
 
     python k8s/generate.py [FOLDER]
 
-Made are the manifests for kustomize (`k8s/manifests`, but for what is written by hand there), the
-chart's table of values (`README.md`) and what the chart renders for each set of values in its
-folder `ci` (`tests/k8s/golden`). A test makes them into an empty folder and compares.
+Made are the Grafana dashboard, the manifests for kustomize (`k8s/manifests`, but for what is
+written by hand there), the chart's table of values (`README.md`) and what the chart renders for
+each set of values in its folder `ci` (`tests/k8s/golden`). A test makes them anew and compares.
 
 INVARIANT: the kustomize Component's container and volumes are those of the chart, at its defaults.
 """
@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from helm_python.chart import Chart
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from k8s.dashboard import dashboard
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "k8s" / "helm" / "interlock"
@@ -45,8 +49,13 @@ _RENDERED = {
 }
 
 
+def first() -> Iterator[tuple[str, str]]:
+    """What the chart itself has in it: paths, relative to the repository, and what stands there."""
+    yield "k8s/helm/interlock/dashboards/interlock.json", dashboard()
+
+
 def made(chart: Chart) -> Iterator[tuple[str, str]]:
-    """Paths, relative to the repository, and what stands there."""
+    """What follows from the chart, likewise."""
     yield "k8s/helm/interlock/README.md", _table((CHART / "values.yaml").read_text())
     pod = _agent(chart)
     (container,) = (c for c in pod["initContainers"] if c["name"] == "interlock")
@@ -166,11 +175,16 @@ def _dump(item: Object) -> str:
 
 def main(folder: Path) -> None:
     """Writes it all below the folder."""
+    _write(folder, first())
     with Chart.load(CHART) as chart:
-        for name, text in made(chart):
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        _write(folder, made(chart))
+
+
+def _write(folder: Path, files: Iterable[tuple[str, str]]) -> None:
+    for name, text in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 if __name__ == "__main__":

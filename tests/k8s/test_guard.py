@@ -137,6 +137,13 @@ def mount(place: Callable[[Object], Object], name: str, path: str) -> Callable[[
     return apply
 
 
+def policy_from(**source: Any) -> Callable[[Object], None]:
+    volume = {"name": "interlock-config", **source}
+    return lambda spec: spec["volumes"].__setitem__(0, volume)
+
+
+OWN = {"configMap": {"name": "interlock"}}
+
 FIRST = "the first of initContainers must be"
 USER = "every container needs a runAsUser"
 MOUNTS = "the sidecar may have no mounts but its own"
@@ -235,18 +242,17 @@ TAMPERING: dict[str, tuple[str, Callable[[Object], None]]] = {
         POWERS,
         debugger(securityContext={"runAsUser": 3, "capabilities": {"add": ["SYS_PTRACE"]}}),
     ),
-    "another ConfigMap": (
+    "another ConfigMap": (SOURCE, policy_from(configMap={"name": "x"})),
+    "another ConfigMap, projected": (
         SOURCE,
-        lambda spec: spec["volumes"][0]["projected"]["sources"][0]["configMap"].update(name="x"),
+        policy_from(projected={"sources": [OWN, {"configMap": {"name": "x"}}]}),
     ),
-    "no ConfigMap": (
+    "the API server's word": (
         SOURCE,
-        lambda spec: spec["volumes"][0].update(projected={"sources": []}),
+        policy_from(projected={"sources": [OWN, {"downwardAPI": {"items": []}}]}),
     ),
-    "a folder for the policy": (
-        SOURCE,
-        lambda spec: spec["volumes"].__setitem__(0, {"name": "interlock-config", "emptyDir": {}}),
-    ),
+    "no ConfigMap": (SOURCE, policy_from(projected={"sources": []})),
+    "a folder for the policy": (SOURCE, policy_from(emptyDir={})),
 }
 
 
@@ -256,6 +262,12 @@ def test_tampering_is_refused_and_told(name: str) -> None:
     changed = copy.deepcopy(pod())
     tamper(changed["spec"])
     assert any(message.startswith(why) or why in message for message in GUARD(changed))
+
+
+def test_a_policy_may_have_a_secret_laid_over_it() -> None:
+    changed = copy.deepcopy(pod())
+    policy_from(projected={"sources": [OWN, {"secret": {"name": "grants"}}]})(changed["spec"])
+    assert GUARD(changed) == []
 
 
 def test_every_rule_refuses_something() -> None:

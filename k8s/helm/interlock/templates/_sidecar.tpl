@@ -98,12 +98,14 @@ volumeMounts:
 {{- define "interlock.volumes" -}}
 {{- $values := .Values -}}
 - name: interlock-config
+  {{- if $values.config.existingSecret }}
   projected:
     sources:
       - configMap: {name: {{ include "interlock.configmap" . | quote }}}
-      {{- with $values.config.existingSecret }}
-      - secret: {name: {{ . | quote }}}
-      {{- end }}
+      - secret: {name: {{ $values.config.existingSecret | quote }}}
+  {{- else }}
+  configMap: {name: {{ include "interlock.configmap" . | quote }}}
+  {{- end }}
 - name: interlock-state
   {{- if $values.state.existingClaim }}
   persistentVolumeClaim: {claimName: {{ $values.state.existingClaim | quote }}}
