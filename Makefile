@@ -5,12 +5,13 @@ VENV := .venv/bin
 DEPS := .cache/dependencies
 SEEDS ?= 5000
 FROM ?= 1
+MINUTES ?= 20
 CORE := .cache/core-release
 BENCH := .cache/bench-dependencies
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate manifests image-test bench bench-quick bench-rust stress gate fuzz
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate campaign manifests image-test bench bench-quick bench-rust stress gate fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -42,6 +43,9 @@ test-rust: simulate ## Run the tests of the core
 simulate: ## Run the core through SEEDS histories with virtual workers, clocks and faults, from seed FROM on
 	@cargo test --profile sim --quiet --package gateway-sim --locked
 	@cargo run --profile sim --quiet --package gateway-sim --locked -- --seeds $(SEEDS) --from $(FROM)
+
+campaign: $(CORE) ## Run the long forms of what proves the limits, for MINUTES (default 20)
+	@$(VENV)/python tests/campaign/run.py --minutes $(MINUTES)
 
 loom: ## Model-check the atomics of the limit table
 	@RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=target/loom cargo test --release --locked --package gateway-core --lib loom

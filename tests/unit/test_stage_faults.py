@@ -15,7 +15,7 @@ from gateway.downstream.admission import Admission
 from gateway.downstream.http import Callers, HttpDoor
 from gateway.downstream.relay import Relay
 from gateway.enforcement import EnforcementPoint
-from gateway.identity import AnonymousIdentity
+from gateway.identity import GrantIdentity
 from support.door import Rig, call, run
 
 POLICY = b"""{"version": "1", "default": "deny", "tools": {"t": {"limits": [
@@ -24,7 +24,7 @@ POLICY = b"""{"version": "1", "default": "deny", "tools": {"t": {"limits": [
 
 BEFORE = [
     (Admission, "admit"),
-    (AnonymousIdentity, "identify"),
+    (GrantIdentity, "identify"),
     (HttpDoor, "_check_load"),
     (Admission, "admit_message"),
     (http, "read_body"),
