@@ -246,11 +246,14 @@ class Side:
 
     def outcome(self, answers: list[Answer], *, lives: bool) -> Outcome:
         """All that is to be compared, and forget it."""
-        (route,) = self.gateway.routes()
-        counters = (
-            sorted(route.engine.counters()),
-            sorted(route.engine.shadow_counters()),
-            [{**usage, "reset_ms": None} for usage in route.engine.usage(route.caller)],
+        routes = self.gateway.routes()
+        counters = tuple(
+            (
+                sorted(route.engine.counters()),
+                sorted(route.engine.shadow_counters()),
+                [{**usage, "reset_ms": None} for usage in route.engine.usage(route.caller)],
+            )
+            for route in routes
         )
         found = Outcome(
             tuple(answers),
@@ -258,10 +261,13 @@ class Side:
             tuple(self.server.asked),
             self.server.connections,
             counters,
-            dict(route.upstream_errors),
-            (self.gateway.data.in_flight, route.in_flight),  # type: ignore[attr-defined]
-            route.sessions,
-            route.point.failures,
+            {why: count for route in routes for why, count in route.upstream_errors.items()},
+            (
+                self.gateway.data.in_flight,  # type: ignore[attr-defined]
+                sum(route.in_flight for route in routes),
+            ),
+            sum(route.sessions for route in routes),
+            sum(route.point.failures for route in routes),
         )
         self.server.asked.clear()
         return found

@@ -26,6 +26,7 @@ VERBS = {
     "replay": "Decide the calls of a log again by another policy.",
     "shadow": "See what shadow mode would have refused, and put a rule in force.",
     "convert": "Say a policy from elsewhere in this language.",
+    "grant": "Make, list, rotate and revoke the tokens of grants.",
     "schema": "Print the JSON Schema of a document.",
     "state": "Show or reset a limit table.",
     "version": "Print the version.",

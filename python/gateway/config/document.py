@@ -85,7 +85,12 @@ def _sha256(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def _time(text: str) -> float:
+def time_of(text: str) -> float:
+    """A time of RFC 3339 as seconds since 1970 UTC.
+
+    Raises:
+        ValueError: it is none; a predicate.
+    """
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
@@ -137,7 +142,7 @@ SERVER = Record(
 )
 
 _SHA256 = Text(_sha256, r"[0-9a-fA-F]{64}", "`interlock grant create` makes one")
-_TIME = Text(_time, r"[0-9]{4}-[0-9]{2}-[0-9]{2}T.+", "for example `2030-01-31T12:00:00Z`")
+_TIME = Text(time_of, r"[0-9]{4}-[0-9]{2}-[0-9]{2}T.+", "for example `2030-01-31T12:00:00Z`")
 _EXPIRES = Key(_TIME, "When it ends (RFC 3339, with its zone).")
 
 TOKEN = Record(

@@ -73,18 +73,28 @@ class ConfigSource:
 class Whole:
     """A configuration and the grants file that it names, read together.
 
+    Args:
+        may_lack_grants: whether the grants file may not be there yet.
+
     Attributes:
         settings: what they say, as far as it can be understood; None where nothing can.
         policies: how many were named when they were compiled.
     """
 
-    def __init__(self, path: Path, given: Mapping[str, Any], env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        given: Mapping[str, Any],
+        env: Mapping[str, str],
+        *,
+        may_lack_grants: bool = False,
+    ) -> None:
         self._reading = Reading(path, env)
         self._grants: Reading | None = None
         self.policies = 0
         self._own_grants = 0
         self._more: list[Problem] = []
-        self.settings = self._read(given)
+        self.settings = self._read(given, may_lack_grants)
         if self.settings is not None:
             self._check(self.settings)
 
@@ -103,6 +113,11 @@ class Whole:
     def grants_file(self) -> Path | None:
         """The file that `interlock grant` writes."""
         return None if self._grants is None else self._grants.path
+
+    def file_of(self, index: int) -> Path:
+        """The file in which a grant of the settings stands."""
+        own = self._grants is None or index < self._own_grants
+        return self._reading.path if own or self._grants is None else self._grants.path
 
     def compile(self) -> dict[Path, PolicySet]:
         """Compile each policy that is named, and report what is wrong with it."""
@@ -131,7 +146,7 @@ class Whole:
                     self._more.append(Problem(one.message, one.help, one.code, one.path, place))
         return compiled
 
-    def _read(self, given: Mapping[str, Any]) -> Settings | None:
+    def _read(self, given: Mapping[str, Any], may_lack: bool) -> Settings | None:
         reading = self._reading
         content = reading.parse()
         if content is None and reading.problems:
@@ -143,6 +158,8 @@ class Whole:
         more: tuple[GrantSettings, ...] = ()
         if "grants_file" in read:
             self._grants = beside = reading.beside(read["grants_file"])
+            if not beside.path.exists() and may_lack:
+                return settings(read, (), reading, given)
             found = beside.parse()
             if found is not None or not beside.problems:
                 listed = GRANTS_FILE.read(found, "", beside) or {}
