@@ -31,6 +31,7 @@ __all__ = [
     "quote",
     "read_document",
     "sum_expositions",
+    "tool_digest",
 ]
 
 def build_info() -> dict[str, str]:
@@ -67,6 +68,14 @@ def read_document(
 
 def fingerprint(value: bytes) -> bytes | None:
     """The SHA-256 of the token in the value of an Authorization field; None if it is none."""
+
+def tool_digest(definition: bytes) -> str:
+    """The SHA-256 of a tool's definition, a JSON object, in its canonical form (RFC 8785) and
+    without `_meta`; in hexadecimal.
+
+    Raises:
+        ValueError: it cannot be read exactly.
+    """
 
 def did_you_mean(text: str, options: Sequence[str]) -> str | None:
     """The option that `text` was probably meant to be."""

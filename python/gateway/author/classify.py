@@ -111,8 +111,8 @@ def classify(tool: Tool) -> Verdict:
 def _winner(scores: Mapping[Class, float], evidence: tuple[Evidence, ...]) -> Class:
     """The class with the most evidence, the worst of them where several have the same.
 
-    Read is not to be had for a name that says otherwise, and only by a margin over what is worse
-    than Write: descriptions and annotations are written by whom they are to convince.
+    Read is not to be had for a name that says otherwise, and only by a margin over what is worse:
+    descriptions and annotations are written by whom they are to convince.
     """
     best = max(reversed(CLASSES), key=lambda kind: scores[kind])
     if best != "Read":
@@ -120,7 +120,7 @@ def _winner(scores: Mapping[Class, float], evidence: tuple[Evidence, ...]) -> Cl
     for one in evidence:
         if one.source == "name" and one.supports in WORSE:
             return one.supports
-    worse = max(WORSE, key=lambda kind: scores[kind])
+    worse = max(reversed(CLASSES[1:]), key=lambda kind: scores[kind])
     return worse if scores["Read"] - scores[worse] < _table().weights["margin"] else best
 
 

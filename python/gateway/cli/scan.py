@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli import locking
 from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, EXIT_UNAVAILABLE, report
 from gateway.cli.servers import Split, ask, saved
 
@@ -79,6 +80,22 @@ TIMEOUT_S = 60.0
     help="Write the proposed policy; of several servers, one each into a folder of this name.",
 )
 @click.option("--force", is_flag=True, help="Let --write replace what is there.")
+@click.option("--lock", "locks", is_flag=True, help="Pin the definitions as they are now.")
+@click.option("--diff", "differs", is_flag=True, help="Tell what is not as it was pinned.")
+@click.option(
+    "--accept",
+    multiple=True,
+    metavar="TOOL",
+    help="With --diff: pin this one as it is now; `*` for all.",
+)
+@click.option(
+    "--lock-file",
+    type=click.Path(path_type=Path),
+    default="interlock.lock",
+    show_default=True,
+    metavar="FILE",
+    help="Where definitions are pinned.",
+)
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 @click.pass_context
 def command(
@@ -95,6 +112,10 @@ def command(
     page: Path | None,
     proposed: Path | None,
     force: bool,
+    locks: bool,
+    differs: bool,
+    accept: tuple[str, ...],
+    lock_file: Path,
     style: str,
 ) -> None:
     """List what a server's tools do, how bad a wrong call can be, and what to allow.
@@ -107,12 +128,16 @@ def command(
       interlock scan -- npx -y @modelcontextprotocol/server-filesystem /tmp
       interlock scan --clients --html report.html
       interlock scan --write policy.json -- my-mcp-server --flag
+      interlock scan --lock --name shop -- my-mcp-server --flag
+      interlock scan --diff --name shop -- my-mcp-server --flag
     """
     given = ctx.meta.get("server_command")
     if sum((url is not None, given is not None, clients, listed is not None)) != 1:
         raise click.UsageError("give one of: a URL, a command after `--`, --clients, --tools", ctx)
     if given == ():
         raise click.UsageError("the server's command is needed after `--`", ctx)
+    if locks and (differs or accept):
+        raise click.UsageError("give --lock or --diff, not both", ctx)
     from gateway.author.assess import assess, read_overrides
     from gateway.author.report import data, lines
 
@@ -129,7 +154,11 @@ def command(
         _write(page, _html(found))
     if proposed is not None:
         _propose(proposed, found, force=force)
-    if style == "json":
+    if locks:
+        locking.pin(lock_file, listings)
+    if differs or accept:
+        locking.differ(lock_file, listings, found, accept, style)
+    elif style == "json":
         click.echo(json.dumps(data(found)))
     else:
         for line in lines(found):

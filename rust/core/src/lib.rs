@@ -5,7 +5,7 @@
 //! processes share and that outlives them. [`engine::Engine::decide`] puts them together: read, hold against
 //! the HTTP headers ([`claims`]), evaluate the rules ([`evaluate`]), collect the quotas ([`charges`]), reserve
 //! all of them or none, and describe the result ([`decision`]). [`denial`] words a refusal, [`listing`] takes hidden
-//! tools out of lists, [`counts`] counts, [`exposition`] words the counts for Prometheus, [`explain`] and [`usage`]
+//! tools out of lists, [`canonical`] digests their definitions, [`counts`] counts, [`exposition`] words the counts for Prometheus, [`explain`] and [`usage`]
 //! are for people. [`http1`] is the way in and out of a connection whose messages are plain, [`sse`]
 //! cuts event streams.
 //!
@@ -14,6 +14,7 @@
 #![deny(unsafe_code)]
 
 pub mod caller;
+pub mod canonical;
 mod caseless;
 pub mod charges;
 pub mod claims;

@@ -112,6 +112,14 @@ mod _core {
         gateway_core::policy::quote(text)
     }
 
+    /// The SHA-256 of a tool's definition in its canonical form, in hexadecimal.
+    #[pyfunction]
+    fn tool_digest(definition: &[u8]) -> PyResult<String> {
+        gateway_core::canonical::digest_of(definition)
+            .map(|digest| gateway_core::canonical::hexadecimal(&digest))
+            .map_err(|fault| pyo3::exceptions::PyValueError::new_err(fault.to_string()))
+    }
+
     /// The JSON Schema of the policy document, as JSON text.
     #[pyfunction]
     fn policy_schema() -> &'static str {
