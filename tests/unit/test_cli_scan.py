@@ -65,6 +65,26 @@ def test_all_servers_of_the_clients_are_told_and_the_failed_ones_too(tmp_path: P
     assert "geheim" not in done.stdout + done.stderr
 
 
+def test_all_servers_of_a_configuration_are_asked(tmp_path: Path) -> None:
+    file = tmp_path / "interlock.yaml"
+    servers = {
+        name: {"command": [sys.executable, SERVER, how], "policy": "not-there-yet.json"}
+        for name, how in (("one", "legacy"), ("two", "modern"))
+    }
+    file.write_text(
+        json.dumps(
+            {"version": "1", "servers": servers, "anonymous": "g", "grants": [{"name": "g"}]}
+        )
+    )
+    done = scan("--config", file, "--format", "json", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert told(done) == {"one": ["get_x"], "two": ["get_x"]}
+    file.write_text(json.dumps({"version": "1", "servers": {"x": {"urll": 1}}}))
+    done = scan("--config", file, home=tmp_path)
+    assert done.returncode == 64
+    assert "urll" in done.stderr
+
+
 def test_no_client_is_set_up(tmp_path: Path) -> None:
     done = scan("--clients", home=tmp_path)
     assert done.returncode == 1

@@ -161,7 +161,7 @@ class _HttpTalk:
         assert target.url is not None
         try:
             self._address = Address.parse(target.url)
-            self._dialer = Dialer(self._address, ca_file=None, timeout_s=CONNECT_S)
+            self._dialer = Dialer(self._address, ca_file=target.ca_file, timeout_s=CONNECT_S)
         except SettingsError as error:
             raise ScanError(target.redact(str(error))) from error
         self._target = target

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 SHORTEST_SECRET = 4
@@ -29,6 +30,7 @@ class Target:
         source: the file that names it; empty for the command line.
         env: variables that a command gets beside those that every server gets.
         headers: fields that are sent to a URL.
+        ca_file: certificates to trust instead of the system's.
     """
 
     name: str = ""
@@ -37,6 +39,7 @@ class Target:
     env: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    ca_file: Path | None = None
 
     @property
     def shown(self) -> str:

@@ -28,6 +28,12 @@ TIMEOUT_S = 60.0
     help="All servers that desktop clients on this machine are set up with.",
 )
 @click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="All servers of a sidecar's configuration.",
+)
+@click.option(
     "--tools",
     "listed",
     type=click.Path(path_type=Path),
@@ -103,6 +109,7 @@ def command(
     *,
     url: str | None,
     clients: bool,
+    config: Path | None,
     listed: Path | None,
     name: str,
     headers: tuple[str, ...],
@@ -127,13 +134,16 @@ def command(
       interlock scan http://127.0.0.1:8000/mcp
       interlock scan -- npx -y @modelcontextprotocol/server-filesystem /tmp
       interlock scan --clients --html report.html
+      interlock scan --config interlock.yaml
       interlock scan --write policy.json -- my-mcp-server --flag
       interlock scan --lock --name shop -- my-mcp-server --flag
       interlock scan --diff --name shop -- my-mcp-server --flag
     """
     given = ctx.meta.get("server_command")
-    if sum((url is not None, given is not None, clients, listed is not None)) != 1:
-        raise click.UsageError("give one of: a URL, a command after `--`, --clients, --tools", ctx)
+    ways = (url is not None, given is not None, config is not None, clients, listed is not None)
+    if sum(ways) != 1:
+        wanted = "a URL, a command after `--`, --config, --clients, --tools"
+        raise click.UsageError(f"give one of: {wanted}", ctx)
     if given == ():
         raise click.UsageError("the server's command is needed after `--`", ctx)
     if locks and (differs or accept):
@@ -145,7 +155,12 @@ def command(
     if listed is not None:
         listings, failed = [saved(listed, name)], False
     else:
-        targets = _clients() if clients else [_target(url, given or (), name, headers, variables)]
+        if config is not None:
+            targets = _configured(config)
+        elif clients:
+            targets = _clients()
+        else:
+            targets = [_target(url, given or (), name, headers, variables)]
         answers = ask(targets, timeout_s)
         listings = [listing for listing in answers if listing is not None]
         failed = len(listings) < len(answers)
@@ -191,6 +206,33 @@ def _target(
             raise click.UsageError(f"the variable `{variable}` is not set")
     env = {variable: os.environ[variable] for variable in variables}
     return Target(name, url=url, command=given, env=env, headers=fields)
+
+
+def _configured(path: Path) -> list[Target]:
+    """The servers of a configuration, whose policies need not be there yet.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+    from gateway.author.targets import Target
+    from gateway.config.source import Whole
+    from gateway.errors import SettingsError
+
+    whole = Whole(path, {}, os.environ, may_lack_grants=True)
+    if whole.problems or whole.settings is None:
+        raise SettingsError(whole.problems)
+    return [
+        Target(
+            one.name,
+            url=one.url,
+            command=one.command or (),
+            env=one.env,
+            headers=one.headers,
+            source=str(path),
+            ca_file=one.ca_file,
+        )
+        for one in whole.settings.servers
+    ]
 
 
 def _clients() -> list[Target]:
