@@ -170,6 +170,10 @@ class Settings:
     """Origins accepted besides the listener's own."""
     allow_anonymous: bool = False
     denials: str = "result"
+    authorization_servers: tuple[str, ...] = ()
+    """Where clients may get tokens (RFC 9728); told to those that have none."""
+    public_url: str | None = None
+    """Scheme and authority under which clients see the listener; each request's own if None."""
     log: LogSettings = LogSettings()
     fast_path: bool = True
     """Whether plain HTTP/1.1 is served without hypercorn's codec and ASGI."""
@@ -248,6 +252,15 @@ def _check_whole(settings: Settings) -> Iterator[Problem]:
             "a server that speaks stdio lives in one process, and so do its sessions",
             "leave `--workers` at 1, or serve it over HTTP and name it with `--upstream`",
             at="/workers",
+        )
+    for index, url in enumerate(settings.authorization_servers):
+        if (fault := url_fault(url)) is not None:
+            yield Problem(
+                f"`{url}` {fault}", "an issuer's URL", at=f"/authorization_servers/{index}"
+            )
+    if settings.public_url is not None and (fault := url_fault(settings.public_url)) is not None:
+        yield Problem(
+            f"`{settings.public_url}` {fault}", "such as https://gateway.example", at="/public_url"
         )
     if settings.grace_s < 0:
         yield Problem(f"a grace of `{settings.grace_s}` seconds is negative", at="/grace_s")

@@ -37,7 +37,7 @@ WHOLE: dict[str, Any] = {
          "expires": "2030-01-01T00:00:00Z", "tokens": [{"sha256": HASH}]},
         {"name": "b", "servers": ["a"]},
     ],
-    "grants_file": "g",
+    "grants_file": "g", "authorization_servers": ["https://a"], "public_url": "https://b",
     "anonymous": None,
 }  # fmt: skip
 SCALARS: list[Any] = [

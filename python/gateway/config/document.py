@@ -225,6 +225,12 @@ CONFIG_KEYS: Mapping[str, Key] = {
     ),
     "grants": Key(ListOf(GRANT), "Who may ask. One anonymous grant `default` if absent."),
     "grants_file": Key(_FILE, "A file with more grants, which `interlock grant` writes."),
+    "authorization_servers": Key(
+        ListOf(Text(_url)), "Where clients get tokens: told with every 401 (RFC 9728)."
+    ),
+    "public_url": Key(
+        Text(_url), "Where clients see the listener, such as https://gateway.example."
+    ),
     "anonymous": Key(
         Text(_name, _NAME),
         "The grant of a request without credentials; null, or absent beside `grants`, refuses it.",
@@ -235,6 +241,7 @@ CONFIG = Record(CONFIG_KEYS)
 
 _SAME = {
     **dict.fromkeys(("listen", "slots", "workers", "grace_s", "shadow", "denials"), ""),
+    **dict.fromkeys(("authorization_servers", "public_url"), ""),
     **dict.fromkeys(("allow_anonymous", "max_body_bytes", "max_in_flight", "fast_path"), ""),
     "allow_host": "allowed_hosts",
     "allow_origin": "allowed_origins",

@@ -17,6 +17,7 @@ from gateway.denial import FAULT_CODES, WORDINGS, Answer, Refused, refuse
 from gateway.downstream.admission import Admission, method_not_allowed
 from gateway.downstream.attend import attend
 from gateway.downstream.body import BodyBounds, ClientGone, read_body
+from gateway.downstream.challenge import Challenge
 from gateway.downstream.claims import check_claims
 from gateway.downstream.headers import for_upstream
 from gateway.downstream.relay import ClientStalled, Relay
@@ -86,6 +87,7 @@ class HttpDoor:
         self._admission = Admission(settings)
         self._routes = routes
         self._identity = identity
+        self._challenge = Challenge(settings, routes)
         self._callers = Callers()
         self._open: dict[asyncio.Task[Any] | None, Known] = {}
         """Whose the requests are that are being served."""
@@ -187,7 +189,12 @@ class HttpDoor:
 
     async def _serve(self, scope: Scope, receive: Receive, respond: Responder) -> None:
         fields = self._admission.admit(scope)
-        service = self._routes.get(scope.get("raw_path") or scope["path"].encode())
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        service = self._routes.get(path)
+        if service is None and (told := self._challenge.metadata(path, fields, scope)) is not None:
+            if scope["method"] != "GET":
+                raise method_not_allowed(fields)
+            raise Refused(told)
         if service is None:
             raise Refused(refuse("not-found", version=fields.get(PROTOCOL_VERSION)))
         serve = {"POST": self._post, "GET": self._get, "DELETE": self._delete}.get(scope["method"])
@@ -195,7 +202,7 @@ class HttpDoor:
             raise method_not_allowed(fields)
         known = await self._identity.identify(fields, scope)
         if known is None:
-            challenge = [(b"www-authenticate", b"Bearer")]
+            challenge = [(b"www-authenticate", self._challenge.words(path, fields, scope))]
             raise Refused(refuse("unauthenticated", headers=challenge))
         self._open[asyncio.current_task()] = known
         self._check_load()
