@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway._core import PolicySet
 from gateway.author.coverage import RULES, at
-from gateway.author.document import Node
+from gateway.author.document import Document, Node
 
 NEVER = {"path": "args.(no such argument)", "op": "eq", "value": True}
 """A condition that does not hold: an absent argument is equal to nothing."""
@@ -102,13 +102,31 @@ def strict(
                 for condition in holder[index].get("conditions") or []
                 if not _needs_value(condition) or is_known(condition["path"], names, known)
             ]
-    entries = [document.get("all_tools") or {}]
+    _strip(document)
+    return _compiled(document)
+
+
+def without_limits(root: Node) -> PolicySet:
+    """The policy with its rules alone."""
+    document = copy.deepcopy(root.value)
+    _strip(document)
+    return _compiled(document)
+
+
+def entries_of(root: Node) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every entry of a policy and the pointer to it."""
+    if root.value.get("all_tools") is not None:
+        yield "/all_tools", root.value["all_tools"]
     for group in ("tools", "methods"):
-        entries += (document.get(group) or {}).values()
-    for entry in entries:
+        for name, entry in (root.value.get(group) or {}).items():
+            step = name.replace("~", "~0").replace("/", "~1")
+            yield f"/{group}/{step}", entry or {}
+
+
+def _strip(document: Any) -> None:
+    for _, entry in entries_of(Node(Document("", {}), document)):
         entry.pop("limits", None)
         entry.pop("rate_limit", None)
-    return _compiled(document)
 
 
 def _holder(root: Node, document: Any, pointer: str) -> tuple[list[Any], int]:
