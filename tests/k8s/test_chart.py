@@ -13,6 +13,7 @@ from helm_python.chart import lint
 from helm_python.errors import HelmError
 
 from gateway import PolicySet
+from gateway.config.source import ConfigSource
 from k8s.generate import CHART, ROOT, first, made, objects
 from support.charts import CASES, EXAMPLES, MANIFESTS, Object, case, chart, kustomized, rendered
 
@@ -188,6 +189,15 @@ def test_the_policies_load_without_a_warning(name: str) -> None:
         for key, text in item.get("data", {}).items():
             if item["kind"] == "ConfigMap" and key.endswith(".yaml") and key != "interlock.yaml":
                 assert PolicySet.parse(text.encode(), name=key).warnings == []
+
+
+def test_a_configuration_file_is_one_that_interlock_takes(tmp_path: Path) -> None:
+    (item,) = (one for one in rendered("file.yaml") if "interlock.yaml" in one.get("data", {}))
+    (tmp_path / "token").write_text("secret")
+    for name, text in item["data"].items():
+        (tmp_path / name).write_text(text.replace("/run/secrets/upwork", str(tmp_path)))
+    settings = ConfigSource(tmp_path / "interlock.yaml", {}).load()
+    assert [server.name for server in settings.servers] == ["upwork"]
 
 
 def test_a_changed_policy_starts_pods_anew_only_if_asked_to() -> None:
