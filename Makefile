@@ -11,7 +11,7 @@ BENCH := .cache/bench-dependencies
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate campaign manifests image-test bench bench-quick bench-rust stress gate fuzz
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate campaign manifests image-test e2e-cluster bench bench-quick bench-rust stress gate fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -64,6 +64,9 @@ manifests: $(DEPS) ## Make what follows from the Helm chart: kustomize's manifes
 
 image-test: $(CORE) ## Build the image, play a pod of it, test both (needs podman, and root or PYTHON_IMAGE)
 	@.ci/image
+
+e2e-cluster: $(CORE) ## Test on the cluster that KUBECONFIG names (with INTERLOCK_IMAGE, if it can pull one)
+	@$(VENV)/python -m pytest tests/cluster -v
 
 bench: $(BENCH) ## Measure everything and write the report (needs wrk, nginx, haproxy, go; half an hour)
 	@$(VENV)/python -m bench
