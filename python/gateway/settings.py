@@ -156,6 +156,9 @@ class Settings:
     """The grant of a request without credentials; None refuses it."""
     listen: Address = Address("127.0.0.1", 8080)
     admin: Address | None = Address("127.0.0.1", 9090)
+    admin_token: bytes | None = None
+    """SHA-256 of the token that operators show for what is neither health nor metrics; without
+    one, that is told on loopback only."""
     state: Path | None = None
     """The limit table's file; None keeps it in memory."""
     slots: int = 16384
@@ -206,7 +209,11 @@ def changed_for_good(before: Settings, after: Settings) -> list[str]:
     return changed
 
 
-_KEYS = {"allowed_hosts": "allow_host", "allowed_origins": "allow_origin"}
+_KEYS = {
+    "allowed_hosts": "allow_host",
+    "allowed_origins": "allow_origin",
+    "admin_token": "admin_token_sha256",
+}
 
 
 def check(settings: Settings) -> None:

@@ -22,6 +22,7 @@ SCHEMA = Draft202012Validator(json.loads(config_schema()))
 HASH = "ab" * 32
 WHOLE: dict[str, Any] = {
     "$schema": "x", "version": "1", "listen": "127.0.0.1:8080", "admin": "none",
+    "admin_token_sha256": HASH,
     "state": "memory", "slots": 4096, "workers": 2, "grace_s": 2.5, "shadow": False,
     "denials": "result", "allow_host": ["h"], "allow_origin": [], "allow_anonymous": True,
     "max_body_bytes": 1024, "max_in_flight": 1, "fast_path": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def ask(
     told: Gateway | None = None,
     accept: bytes = b"*/*",
     settings: Settings = SETTINGS,
+    credentials: tuple[bytes, ...] = (),
 ) -> tuple[int, dict[str, str], Any]:
     """Status, header fields and body (parsed where it is JSON)."""
     sent: list[Any] = []
@@ -38,6 +40,7 @@ def ask(
         sent.append(message)
 
     headers = [(b"accept", accept), *((b"host", host) for host in hosts)]
+    headers += [(b"authorization", each) for each in credentials]
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
     asyncio.run(create_admin(asked(told or view()), settings)(scope, receive, send))
     start, body = sent
@@ -64,6 +67,51 @@ def test_policies_and_limits() -> None:
     (limit, _) = ask("/limits")[2]
     assert limit["counter"] == "calls"
     assert limit["remaining"] == 27
+
+
+ABROAD = replace(SETTINGS, admin=Address("0.0.0.0", 9090))
+WITH_TOKEN = replace(ABROAD, admin_token=hashlib.sha256(b"ilk_operators").digest())
+FOR_ALL = ("/livez", "/readyz", "/metrics")
+FOR_OPERATORS = ("/policies", "/limits", "/version", "/nothing", "/metrics/", "//metrics")
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, ABROAD, WITH_TOKEN])
+@pytest.mark.parametrize("path", FOR_ALL)
+def test_health_and_metrics_need_no_token(path: str, settings: Settings) -> None:
+    assert ask(path, settings=settings)[0] == 200
+
+
+@pytest.mark.parametrize("path", FOR_OPERATORS)
+def test_beyond_this_machine_the_rest_needs_a_token(path: str) -> None:
+    status, _, body = ask(path, settings=ABROAD)
+    assert status == 403
+    assert "admin_token_sha256" in body["help"]
+    assert ask(path, settings=ABROAD, credentials=(b"Bearer ilk_operators",))[0] == 403
+
+
+@pytest.mark.parametrize("path", FOR_OPERATORS)
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        (),
+        (b"Bearer other",),
+        (b"Bearer ",),
+        (b"ilk_operators",),
+        (b"Basic ilk_operators",),
+        (b"Bearer ilk_operators", b"Bearer ilk_operators"),
+        (b"Bearer " + hashlib.sha256(b"ilk_operators").hexdigest().encode(),),
+    ],
+)
+def test_no_other_token_will_do(path: str, credentials: tuple[bytes, ...]) -> None:
+    for settings in (WITH_TOKEN, replace(WITH_TOKEN, admin=SETTINGS.admin)):
+        status, fields, body = ask(path, settings=settings, credentials=credentials)
+        assert (status, fields["www-authenticate"]) == (401, "Bearer")
+        assert "token" in body["error"]
+
+
+@pytest.mark.parametrize("path", ["/policies", "/limits", "/version"])
+def test_operators_with_their_token_are_told(path: str) -> None:
+    assert ask(path, settings=WITH_TOKEN, credentials=(b"Bearer ilk_operators",))[0] == 200
 
 
 def test_versions() -> None:

@@ -202,6 +202,9 @@ CONFIG_KEYS: Mapping[str, Key] = {
     "admin": Key(
         Text(_address_or_none, f"{_ADDRESS}|none"), "Where operators look, HOST:PORT, or `none`."
     ),
+    "admin_token_sha256": Key(
+        _SHA256, "SHA-256 of the operators' token, for what is neither health nor metrics."
+    ),
     "state": Key(_FILE, "The file in which limits are counted, or `memory`."),
     "slots": Key(Number(64, 1 << 24, whole=True), "How many counts the file has room for."),
     "workers": Key(Number(1, MAX_WORKERS, whole=True), "Processes that serve agents."),
@@ -245,6 +248,7 @@ _SAME = {
     **dict.fromkeys(("allow_anonymous", "max_body_bytes", "max_in_flight", "fast_path"), ""),
     "allow_host": "allowed_hosts",
     "allow_origin": "allowed_origins",
+    "admin_token_sha256": "admin_token",
 }
 """Keys whose values are taken as they are, and the settings they are."""
 _SERVER_SAME = {

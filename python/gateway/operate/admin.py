@@ -1,11 +1,13 @@
 """The operators' port: health, versions, policies, limits and metrics, read only.
 
 INVARIANT: whatever is asked, nothing changes; and a page in a browser that was led here by a name
-of its own making (DNS rebinding) reads nothing.
+of its own making (DNS rebinding) reads nothing. Off loopback, what is neither health nor metrics is told
+to who shows the operators' token, and to nobody else.
 """
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway import eventloop
+from gateway._core import fingerprint
 from gateway.operate.metrics import CONTENT_TYPE, OPENMETRICS, openmetrics, versions
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ Answer = tuple[int, str, bytes]
 """Status, content type, body."""
 
 _JSON = "application/json"
+_FOR_ALL = ("/livez", "/readyz", "/metrics")
+"""What a kubelet and a scraper ask for, and no token of theirs is known."""
 
 
 Ask = Callable[["Topic"], Awaitable[bytes]]
@@ -35,7 +40,7 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
 
     Args:
         ask: for what there is to tell.
-        settings: for the hosts that a request may name.
+        settings: for the hosts that a request may name, and the token that it may need.
     """
     admin = settings.admin
     hosts = frozenset({*settings.allowed_hosts, *([admin.host] if admin is not None else [])})
@@ -43,7 +48,8 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        status, content_type, body = await _answer(scope, ask, hosts)
+        refusal = None if scope["path"] in _FOR_ALL else _unknown(scope, settings)
+        status, content_type, body = refusal or await _answer(scope, ask, hosts)
         await send(
             {
                 "type": "http.response.start",
@@ -54,6 +60,7 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
                     (b"cache-control", b"no-store"),
                     (b"x-content-type-options", b"nosniff"),
                     *([(b"allow", b"GET, HEAD")] if status == 405 else []),
+                    *([(b"www-authenticate", b"Bearer")] if status == 401 else []),
                 ],
             }
         )
@@ -86,6 +93,20 @@ async def _answer(scope: Scope, ask: Ask, hosts: frozenset[str]) -> Answer:
             return 200, CONTENT_TYPE, text
         case _:
             return _json(404, {"error": "there is nothing here"})
+
+
+def _unknown(scope: Scope, settings: Settings) -> Answer | None:
+    """The refusal of a request that does not come from an operator, as far as can be told."""
+    if settings.admin_token is not None:
+        shown = [value for name, value in scope["headers"] if name == b"authorization"]
+        token = fingerprint(shown[0]) if len(shown) == 1 else None
+        # Digests are compared, and in constant time besides.
+        if token is None or not hmac.compare_digest(token, settings.admin_token):
+            return _json(401, {"error": "the operators' token is needed"})
+    elif settings.admin is not None and not settings.admin.loopback:
+        help = "set `admin_token_sha256` in the configuration, or ask on loopback"
+        return _json(403, {"error": "this is not told beyond this machine", "help": help})
+    return None
 
 
 def _wants_openmetrics(scope: Scope) -> bool:
