@@ -1,8 +1,8 @@
 """The operators' port: health, versions, policies, limits and metrics, read only.
 
 INVARIANT: whatever is asked, nothing changes; and a page in a browser that was led here by a name
-of its own making (DNS rebinding) reads nothing. Off loopback, what is neither health nor metrics is told
-to who shows the operators' token, and to nobody else.
+of its own making (DNS rebinding) reads nothing. Off loopback, what is neither health nor metrics is
+told to who shows the operators' token, and to nobody else.
 """
 
 from __future__ import annotations
