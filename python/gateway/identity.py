@@ -17,8 +17,12 @@ from gateway.mcp import revision_name
 
 if TYPE_CHECKING:
     from gateway.asgi import Scope
-    from gateway.settings import Settings
+    from gateway.settings import JwtSettings, Settings
+    from gateway.signed import Verifier
 
+MAX_SIGNED = 4096
+"""Verified tokens that are remembered; what is open for one that is forgotten ends when the
+settings change."""
 MAX_CALLERS = 4096
 """Callers kept for reuse; making one anew costs about a microsecond."""
 
@@ -53,10 +57,18 @@ class GrantIdentity:
 
     Args:
         clock: seconds since 1970 UTC.
+
+    Attributes:
+        learned: called with a token's SHA-256, the grant, and until when that may be believed, each
+            time a signed token was verified.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        self.learned: Callable[[bytes, str, float], object] = lambda *_: None
         self._clock = clock
+        self._signed: dict[bytes, _Signed] = {}
+        self._verifier: Verifier | None = None
+        self._jwts: dict[str, JwtSettings] = {}
         self.install(settings)
 
     def install(self, settings: Settings) -> None:
@@ -67,37 +79,109 @@ class GrantIdentity:
             for grant in settings.grants
             for token in grant.tokens
         }
+        jwts = {grant.name: grant.jwt for grant in settings.grants if grant.jwt is not None}
+        if jwts == self._jwts:
+            return
+        # What was verified for a grant that is described as before is still the grant's.
+        self._signed = {
+            token: signed
+            for token, signed in self._signed.items()
+            if signed.grant in jwts and jwts[signed.grant] == self._jwts.get(signed.grant)
+        }
+        self._jwts = jwts
+        self._verifier = None
+        if jwts:
+            from gateway.signed import Verifier  # takes its time, and its memory
+
+            self._verifier = Verifier(settings.grants, clock=self._clock)
+
+    @property
+    def learns(self) -> bool:
+        """Whether tokens may come to be known."""
+        return self._verifier is not None
 
     @property
     def tokens(self) -> list[tuple[bytes, str, float | None]]:
-        """Each token's SHA-256, the grant that it stands for, and until when."""
-        return [(token, grant, until) for token, (grant, until) in self._tokens.items()]
+        """Each token's SHA-256, the grant that it stands for, and until when; for those that were
+        verified, until when that may be believed."""
+        known = [(token, grant, until) for token, (grant, until) in self._tokens.items()]
+        return known + [(token, one.grant, one.fresh) for token, one in self._signed.items()]
 
     def ends_in(self) -> float | None:
         """Seconds until the next token ends; None if none does."""
         now = self._clock()
-        ends = [until for _, until in self._tokens.values() if until is not None and until > now]
-        return min(ends) - now if ends else None
+        ends = [until for _, until in self._tokens.values() if until is not None]
+        ends += [one.until for one in self._signed.values()]
+        left = [until - now for until in ends if until > now]
+        return min(left) if left else None
 
     async def identify(self, fields: Mapping[bytes, bytes], scope: Scope) -> Known | None:
         """Whose token it is, or the anonymous grant's if there is none."""
         value = fields.get(b"authorization")
-        if value is None or not self._tokens:
+        if value is None or not (self._tokens or self._verifier):
             return None if self._anonymous is None else Known(self._anonymous)
         token = fingerprint(value)
-        grant = None if token is None else self._grant(token)
+        if token is None:
+            return None
+        grant = self._grant(token)
+        signed = self._signed.get(token)
+        if grant is None and signed is not None and self._clock() < signed.fresh:
+            grant = signed.grant
+        if grant is None and self._verifier is not None:
+            grant = await self._verify(token, value[len(b"Bearer ") :], self._verifier)
         return None if grant is None else Known(grant, token)
 
     def holds(self, known: Known) -> bool:
         """Whether the same request would still be known as the same grant's."""
         if known.token is None:
             return known.grant == self._anonymous
+        signed = self._signed.get(known.token)
+        if signed is not None and signed.grant == known.grant:
+            return self._clock() < signed.until
         return known.grant == self._grant(known.token)
 
     def _grant(self, token: bytes) -> str | None:
         # The time that a look-up takes tells of digests, which nobody can choose, and of no token.
         grant, until = self._tokens.get(token, (None, None))
         return grant if until is None or self._clock() < until else None
+
+    async def _verify(self, token: bytes, text: bytes, verifier: Verifier) -> str | None:
+        """Whose signed token it is, remembered for those that follow."""
+        from gateway.signed import FRESH_S, Unfit
+
+        try:
+            found = await verifier.verify(text.decode("ascii"))
+        except Unfit:
+            self._signed.pop(token, None)
+            return None
+        if verifier is not self._verifier:
+            return None  # the settings changed meanwhile; the next request is judged by them
+        now = self._clock()
+        self._make_room(now)
+        fresh = min(now + FRESH_S, found.until)
+        self._signed[token] = _Signed(found.grant, fresh, found.until)
+        self.learned(token, found.grant, fresh)
+        return found.grant
+
+    def _make_room(self, now: float) -> None:
+        if len(self._signed) >= MAX_SIGNED:
+            self._signed = {token: one for token, one in self._signed.items() if now < one.until}
+        while len(self._signed) >= MAX_SIGNED:
+            del self._signed[next(iter(self._signed))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A token that was verified.
+
+    Attributes:
+        fresh: until when that may be believed without looking again.
+        until: when it ends.
+    """
+
+    grant: str
+    fresh: float
+    until: float
 
 
 class Callers:

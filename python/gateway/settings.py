@@ -124,6 +124,42 @@ class TokenSettings:
     """When it ends, in seconds since 1970 UTC."""
 
 
+ALGORITHMS = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+)
+"""By which tokens may be signed: only such as need a key that nobody else has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwtSettings:
+    """The signed tokens (RFC 7519) by which a grant is known."""
+
+    issuer: str
+    audience: tuple[str, ...]
+    """One of them must be the token's."""
+    subject: str | None = None
+    """A pattern, in which `*` stands for anything; None takes any."""
+    claims: Mapping[str, str | bool] = field(default_factory=dict)
+    """Further claims: each has the value, or a list that has it."""
+    algorithms: tuple[str, ...] = ALGORITHMS
+    jwks_file: Path | None = None
+    jwks_url: str | None = None
+    """Where the keys are; asked of the issuer (OpenID Connect Discovery) if neither is given."""
+    ca_file: Path | None = None
+    """Certificates that may vouch for where the keys are."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent when the keys are fetched."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantSettings:
     """Somebody who may ask: how it is known, and what it may reach by which policy."""
@@ -132,6 +168,7 @@ class GrantSettings:
     servers: Mapping[str, Path | None] | None = None
     """Policies by server, None for the server's own; None is every server by its own."""
     tokens: tuple[TokenSettings, ...] = ()
+    jwt: JwtSettings | None = None
 
     def policy(self, server: ServerSettings) -> Path | None:
         """What rules this grant on a server; None where nothing lets it in."""
@@ -294,6 +331,8 @@ def _check_grants(settings: Settings) -> Iterator[Problem]:
                     code="same-token",
                     at=at,
                 )
+        if grant.jwt is not None:
+            yield from _check_jwt(grant.jwt, f"{at}/jwt")
         for server in grant.servers or ():
             if server not in servers:
                 yield Problem(
@@ -306,6 +345,29 @@ def _check_grants(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             f"there is no grant `{settings.anonymous}`", code="unknown-grant", at="/anonymous"
         )
+
+
+def _check_jwt(jwt: JwtSettings, at: str) -> Iterator[Problem]:
+    places = {"jwks_url": jwt.jwks_url}
+    if jwt.jwks_file is None and jwt.jwks_url is None:
+        places = {"issuer": jwt.issuer}
+    for key, url in places.items():
+        if url is None:
+            continue
+        parts = urlsplit(url) if url_fault(url) is None else None
+        if parts is None or not (parts.scheme == "https" or _is_loopback(parts.hostname or "")):
+            yield Problem(
+                f"keys cannot be had from `{url}`",
+                "an https URL, or name a `jwks_file` or `jwks_url`",
+                at=f"{at}/{key}",
+            )
+    for key, path in (("jwks_file", jwt.jwks_file), ("ca_file", jwt.ca_file)):
+        if path is not None and not path.is_file():
+            yield Problem(f"there is no file `{path}`", code="unreadable", at=f"{at}/{key}")
+
+
+def _is_loopback(host: str) -> bool:
+    return Address(host, 0).loopback
 
 
 def _check_log(log: LogSettings) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ TABLES: dict[str, Record] = {
     "`log`": document.LOG,
     "A server": document.SERVER,
     "A grant": document.GRANT,
+    "`jwt` of a grant": document.JWT,
     "A token": document.TOKEN,
 }
 

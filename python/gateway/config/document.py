@@ -18,11 +18,14 @@ from gateway.config.forms import (
     ListOrMap,
     MapOf,
     Number,
+    OneOrSeveral,
     Record,
     Text,
+    TextOrFlag,
     Words,
 )
 from gateway.settings import (
+    ALGORITHMS,
     MAX_LOG_BUFFER_BYTES,
     MAX_WORKERS,
     MIN_LOG_BUFFER_BYTES,
@@ -32,6 +35,7 @@ from gateway.settings import (
     URL_HELP,
     Address,
     GrantSettings,
+    JwtSettings,
     LogSettings,
     ServerSettings,
     Settings,
@@ -152,6 +156,34 @@ TOKEN = Record(
     }
 )
 
+JWT = Record(
+    {
+        "issuer": Key(Text(), "The `iss` of its tokens.", required=True),
+        "audience": Key(
+            OneOrSeveral(Text()),
+            "The `aud` of its tokens, or several of which one is theirs.",
+            True,
+        ),
+        "subject": Key(Text(), "The `sub` of its tokens; `*` stands for anything."),
+        "claims": Key(
+            MapOf(TextOrFlag(), ".+", "is empty"),
+            "What its tokens say besides: each has the value, or a list that has it.",
+        ),
+        "algorithms": Key(ListOf(Words(ALGORITHMS), 1), "By which they may be signed."),
+        "jwks_file": Key(_FILE, "The issuer's keys, as a JSON Web Key Set."),
+        "jwks_url": Key(
+            Text(_url, hidden=True),
+            "Where the issuer publishes its keys; asked of the issuer if neither is given.",
+        ),
+        "ca_file": Key(_FILE, "Certificates, in PEM, that may vouch for where the keys are."),
+        "headers": Key(
+            MapOf(Text(), r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "cannot be a header's name"),
+            "Sent when the keys are fetched.",
+        ),
+    },
+    apart=(("jwks_file", "jwks_url"), ("jwks_file", "ca_file"), ("jwks_file", "headers")),
+)
+
 GRANT = Record(
     {
         "name": Key(Text(_name, _NAME), "Shown in logs and metrics; limits count by it.", True),
@@ -165,6 +197,7 @@ GRANT = Record(
         "token_sha256": Key(_SHA256, "SHA-256 of its token, in hexadecimal."),
         "expires": _EXPIRES,
         "tokens": Key(ListOf(TOKEN), "The same for several, as while a token is rotated."),
+        "jwt": Key(JWT, "Tokens that an issuer signs (JWT)."),
     },
     beside={"expires": "token_sha256"},
 )
@@ -336,5 +369,14 @@ def _grant(read: Mapping[str, Any], reading: Reading) -> GrantSettings:
     return GrantSettings(
         name=read.get("name", ""),
         servers=servers,
+        jwt=_jwt(read["jwt"], reading) if "jwt" in read else None,
         tokens=tuple(TokenSettings(sha256=token, until=until) for token, until in tokens),
     )
+
+
+def _jwt(read: Mapping[str, Any], reading: Reading) -> JwtSettings:
+    made = {"issuer": "", "audience": (), **read}
+    for key in ("jwks_file", "ca_file"):
+        if key in read:
+            made[key] = _path(read[key], reading)
+    return JwtSettings(**made)

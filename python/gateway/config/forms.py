@@ -291,22 +291,30 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Either:
-    """A value that may be written in one of two ways, which its type tells apart.
+class OneOrSeveral:
+    """A value, or a list of at least one; read, a tuple."""
 
-    Args:
-        text: for a string.
-        other: for everything else.
-    """
-
-    text: Form
-    other: Form
+    item: Form
 
     def read(self, value: Any, at: str, reading: Reading) -> Any:
-        return (self.text if isinstance(value, str) else self.other).read(value, at, reading)
+        if isinstance(value, list):
+            return ListOf(self.item, 1).read(value, at, reading)
+        found = self.item.read(value, at, reading)
+        return None if found is None else (found,)
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [self.text.schema(), self.other.schema()]}
+        return {"anyOf": [self.item.schema(), ListOf(self.item, 1).schema()]}
+
+
+@dataclass(frozen=True)
+class TextOrFlag:
+    """A string, `true` or `false`."""
+
+    def read(self, value: Any, at: str, reading: Reading) -> Any:
+        return value if isinstance(value, bool) else Text().read(value, at, reading)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [Text().schema(), Flag().schema()]}
 
 
 @dataclass(frozen=True)
