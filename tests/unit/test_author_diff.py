@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from differential.made import policies
 from gateway import Caller, Engine, LimitTable, PolicySet
 from gateway.author import pacing, witness
-from gateway.author.difference import Difference, Policy, search
+from gateway.author.difference import search
 from gateway.author.document import Document, Node
+from gateway.author.examples import Difference, Policy
 from gateway.cli.diff import command
 
 BASE: dict[str, Any] = {
@@ -218,6 +219,27 @@ def test_a_policy_does_not_differ_from_itself(document: str) -> None:
     assert search(same, same, budget=500).differences == []
 
 
+@pytest.mark.parametrize("where", ["/tools/a/limits/0/counter", "/tools/b/limits/0/counter"])
+def test_a_quota_that_becomes_shared_is_found(where: str, tmp_path: Path) -> None:
+    limit = {"window": "minute", "max": 2}
+    needs = {"conditions": [{"path": "args.x", "op": "gt", "value": 5}]}
+    entries = {
+        name: {"require": [needs], "limits": [{"counter": name, **limit}]} for name in ("a", "b")
+    }
+    document = {"version": "1", "default": "deny", "tools": entries}
+    shared = json.loads(json.dumps(document))
+    shared["tools"][where.split("/")[2]]["limits"][0]["counter"] = "ab"[where.split("/")[2] == "a"]
+    old, new = policy(document), policy(shared)
+    for found, sides in ((search(old, new), (old, new)), (search(new, old), (new, old))):
+        check(*sides, found.differences)
+        assert {one.allows for one in found.differences} == {"old" if sides[0] is old else "new"}
+        (call, *_) = found.differences[0].calls
+        assert len(found.differences[0].calls) == 3
+        assert call.name != found.differences[0].calls[-1].name
+    done = run(tmp_path, document, shared)
+    assert "calls, 2 of them of `" in done.output
+
+
 def test_an_example_is_as_small_as_was_found() -> None:
     document = changed("/tools/pay/deny_if/0/conditions/0/value", 50)
     found = search(policy(BASE), policy(document)).differences
@@ -234,7 +256,7 @@ def test_what_was_not_looked_at_is_said() -> None:
     )
     many = {"version": "1", "default": "deny", "tools": {f"t{n}": {} for n in range(300)}}
     few = search(policy(many), policy({"version": "1", "default": "deny"}), budget=100)
-    assert any("were not reached, such as `t1" in line for line in few.not_covered)
+    assert any("such as `t1" in line for line in few.not_covered)
     wide = copy.deepcopy(BASE)
     wide["tools"]["pay"]["require"] = [
         {"conditions": [{"path": f"args.a{n}", "op": "gt", "value": n}]} for n in range(5)

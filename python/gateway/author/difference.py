@@ -12,17 +12,16 @@ import json
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gateway._core import Caller, Decision, Engine, LimitTable, PolicySet
+from gateway._core import Caller, Decision, Engine, LimitTable
 from gateway.author import pacing
-from gateway.author.calls import method_body, tool_body
+from gateway.author.examples import Difference, Found, Made, Policy, Side, weight
 from gateway.author.unknowns import entries_of, without_limits
-from gateway.author.witness import ABSENT, arguments, candidates, method_names, tool_names
+from gateway.author.witness import arguments, candidates, method_names, tool_names
 
-if TYPE_CHECKING:
-    from gateway.author.document import Node
+Subject = tuple[str, bool]
+"""A name, and whether it is a tool's; else it is a method's."""
 
 BUDGET = 200_000
 """Calls that are tried in all."""
@@ -30,102 +29,11 @@ EACH = 3_000
 """Combinations of arguments that are tried of one tool."""
 MOST_SHRUNK = 300
 """Calls that an example may have to be made shorter."""
+MOST_SHARING, PAIRS = 8, 4
+"""Of the tools that share a quota, how many are paired, and how many pairs are tried."""
 REPAIRS = 25
 """How often the arguments of a refused call are changed where the rule that refused it looks."""
 CALLER = Caller("ann", server="default", session="s1")
-
-
-@dataclass(frozen=True)
-class Made:
-    """One call of an example.
-
-    Attributes:
-        at_ns: nanoseconds since 1970 UTC.
-        who: grant, server and session.
-        name: a tool, or a method where `tool` is False.
-        stays: it does not end before the example does.
-    """
-
-    at_ns: int
-    who: tuple[str, str, str]
-    name: str
-    tool: bool
-    arguments: Any
-    stays: bool = False
-
-    def without(self, name: str) -> Made:
-        """The same call without an argument."""
-        return replace(self, arguments={k: v for k, v in self.arguments.items() if k != name})
-
-    def decided(self, engines: list[Engine]) -> list[Decision]:
-        """What engines decide of it; it ends at once, unless it stays."""
-        grant, server, session = self.who
-        caller, body = Caller(grant, server=server, session=session), self.body()
-        decisions = [engine.decide(caller, body, now_ns=self.at_ns) for engine in engines]
-        if not self.stays:
-            for engine, decision in zip(engines, decisions, strict=True):
-                engine.settle(decision, "done", now_ns=self.at_ns)
-        return decisions
-
-    def body(self) -> bytes:
-        """The message."""
-        given = json.dumps(self.arguments, ensure_ascii=False)
-        if self.tool:
-            return tool_body(self.name, given)
-        return method_body(self.name, given)
-
-
-@dataclass(frozen=True)
-class Side:
-    """How one policy decides the last call of an example."""
-
-    code: str
-    rule: str | None
-    message: str
-
-    @staticmethod
-    def of(decision: Decision) -> Side:
-        """What is told of a decision."""
-        return Side(decision.code, decision.rule, decision.message)
-
-
-@dataclass
-class Difference:
-    """Calls after which one policy allows what the other refuses.
-
-    Attributes:
-        allows: `old` or `new`.
-        old: how the old policy decides the last of the calls.
-        names: tools or methods that are refused by the same rule in the same way.
-    """
-
-    allows: str
-    old: Side
-    new: Side
-    calls: list[Made]
-    names: list[str] = field(default_factory=list)
-
-    @property
-    def refusing(self) -> Side:
-        """The side that refuses."""
-        return self.new if self.allows == "old" else self.old
-
-
-@dataclass
-class Found:
-    """What a search came upon."""
-
-    differences: list[Difference] = field(default_factory=list)
-    tried: int = 0
-    not_covered: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A policy, and the document that it was compiled from."""
-
-    policies: PolicySet
-    root: Node
 
 
 def search(old: Policy, new: Policy, *, budget: int = BUDGET) -> Found:
@@ -143,7 +51,7 @@ class _Search:
         bare = [without_limits(side.root) for side in self._sides]
         self._engines = [Engine(policies, LimitTable(64)) for policies in bare]
         self._groups: dict[tuple[str, str, str | None], Difference] = {}
-        self._base: dict[tuple[str, bool], tuple[tuple[int, int], Any]] = {}
+        self._base: dict[Subject, tuple[tuple[int, int], Any]] = {}
         self._wanted: set[str] = set()
         self._sampled = 0
         self._skipped: list[str] = []
@@ -166,8 +74,8 @@ class _Search:
             )
         if self._skipped:
             self.found.not_covered.append(
-                f"{len(self._skipped)} tools and methods were not reached, such as "
-                f"`{self._skipped[0]}`"
+                f"{len(set(self._skipped))} tools and methods were not reached, or not with all "
+                f"calls, such as `{self._skipped[0]}`"
             )
         return self.found
 
@@ -175,9 +83,12 @@ class _Search:
         """Try a tool or a method with arguments on both sides of every bound."""
         entries = [self._matching(side, name, tool) for side in (0, 1)]
         if entries[0] == entries[1]:
-            # What decides is alike but for what stands around it, which any call shows.
-            self._try(name, tool, {})
-            return
+            # What decides is alike but for what stands around it, which any call shows. A call that
+            # passes is looked for where it may count in a quota of others.
+            counts = any(entry.get("limits") for entry in entries[0])
+            if not counts or self._try(name, tool, {})[0].allowed:
+                self._try(name, tool, {})
+                return
         values = candidates([*entries[0], *entries[1]])
         limits = (
             limit for entry in (*entries[0], *entries[1]) for limit in entry.get("limits", ())
@@ -266,7 +177,7 @@ class _Search:
         key = (allows, refusing.code, refusing.rule)
         known = self._groups.get(key)
         name = calls[-1].name
-        smaller = known is None or _weight(calls) < _weight(known.calls)
+        smaller = known is None or weight(calls) < weight(known.calls)
         if known is not None and name in known.names and not smaller:
             return
         # By their rules alone they differ; with their limits they must as well.
@@ -319,25 +230,43 @@ class _Search:
     def _limits(self) -> None:
         """Make many calls of what both policies allow by their rules."""
         seen: set[str] = set()
-        for (name, tool), (_, base) in self._base.items():
-            applied = [self._applied(side, name, tool) for side in (0, 1)]
-            if applied[0] == applied[1]:
-                continue
+        for subject, (_, base) in self._base.items():
+            applied = [self._applied(side, *subject) for side in (0, 1)]
             # What is alike in all that is counted is tried once, and so is what counts nothing.
             key = json.dumps([applied, sorted(base)])
-            if key in seen or not any(applied):
+            if applied[0] == applied[1] or key in seen:
                 continue
             seen.add(key)
             limits = [limit for side in applied for limit in side]
             for story in pacing.stories(limits, base):
-                if self.found.tried + len(story) > self._budget:
-                    self._skipped.append(name)
-                    break
-                self._play(name, tool, base, story)
+                self._play([self._made(subject, beat) for beat in story])
             if any(limit["max"] > pacing.MOST_CALLS for limit in limits if not _by_argument(limit)):
                 text = f"limits over {pacing.MOST_CALLS:,} calls were not used up"
                 if text not in self.found.not_covered:
                     self.found.not_covered.append(text)
+        for limit, one, other in self._shared():
+            count = pacing.calls_of(limit, self._base[one][1]) + 1
+            beats = [pacing.Beat(pacing.BEGIN_NS)] * count
+            self._play([self._made(name, beat) for name in (one, other) for beat in beats])
+
+    def _shared(self) -> Iterator[tuple[dict[str, Any], Subject, Subject]]:
+        """Two tools that share a quota by one policy and not by the other, and the limit."""
+        users: list[dict[str, dict[Subject, dict[str, Any]]]] = [{}, {}]
+        for side, found in enumerate(users):
+            for subject in self._base:
+                for limit in self._applied(side, *subject):
+                    found.setdefault(pacing.quota(limit), {})[subject] = limit
+        for side, found in enumerate(users):
+            for quota, mine in found.items():
+                theirs = users[1 - side].get(quota, {})
+                pairs = itertools.permutations(list(mine)[:MOST_SHARING], 2)
+                apart = ((a, b) for a, b in pairs if not (a in theirs and b in theirs))
+                for one, other in itertools.islice(apart, PAIRS):
+                    yield mine[one], one, other
+
+    def _made(self, subject: Subject, beat: pacing.Beat) -> Made:
+        given = {**self._base[subject][1], **beat.arguments}
+        return Made(beat.at_ns, beat.who, *subject, given, beat.stays)
 
     def _applied(self, side: int, name: str, tool: bool) -> list[dict[str, Any]]:
         return [
@@ -346,32 +275,25 @@ class _Search:
             for limit in pacing.written(self._entries[side][pointer], pointer)
         ]
 
-    def _play(self, name: str, tool: bool, base: Any, story: list[pacing.Beat]) -> None:
-        """Make the calls of a story, and note the first difference each way."""
+    def _play(self, calls: list[Made]) -> None:
+        """Make calls one after the other, and note the first difference each way."""
+        if self.found.tried + len(calls) > self._budget:
+            self._skipped.append(calls[-1].name)
+            return
         engines = [Engine(side.policies, LimitTable(256)) for side in self._sides]
-        calls: list[Made] = []
         noted: set[bool] = set()
         running: list[list[Decision]] = []
-        for beat in story:
-            made = Made(beat.at_ns, beat.who, name, tool, {**base, **beat.arguments}, beat.stays)
-            calls.append(made)
+        for number, made in enumerate(calls, 1):
             self.found.tried += 1
             decisions = made.decided(engines)
             running += [decisions] if made.stays else []
-            if decisions[0].allowed != decisions[1].allowed:
-                allows = decisions[0].allowed
-                if allows not in noted:
-                    noted.add(allows)
-                    self._note(decisions, list(calls))
+            allows = decisions[0].allowed
+            if allows != decisions[1].allowed and allows not in noted:
+                noted.add(allows)
+                self._note(decisions, calls[:number])
             if len(noted) == 2:
                 return
 
 
 def _by_argument(limit: dict[str, Any]) -> bool:
     return isinstance(limit.get("cost", limit.get("increment_from")), str)
-
-
-def _weight(calls: list[Made]) -> tuple[int, int]:
-    """Examples are the better the fewer calls and the shorter arguments they have."""
-    last = calls[-1].arguments
-    return len(calls), len(json.dumps(last)) + (0 if last is not ABSENT else 1)

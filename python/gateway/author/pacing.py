@@ -79,10 +79,16 @@ def window_s(limit: dict[str, Any]) -> int:
     return int(found[1]) * UNITS_S[found[2]]
 
 
+def quota(limit: dict[str, Any]) -> str:
+    """What is counted: limits that say the same of it share one count."""
+    counted = (limit["counter"], window_s(limit), limit.get("scope", "grant"), limit.get("key"))
+    return repr(counted)
+
+
 def stories(limits: Iterable[dict[str, Any]], base: dict[str, Any]) -> Iterator[list[Beat]]:
     """Sequences for the limits that apply to a call, of both policies together."""
     limits = list(limits)
-    count = min(MOST_CALLS, max(_calls(limit, base) for limit in limits) + 1)
+    count = min(MOST_CALLS, max(calls_of(limit, base) for limit in limits) + 1)
     windows = sorted({window_s(limit) for limit in limits})
     begin = BEGIN_NS
     yield [Beat(begin) for _ in range(count)]
@@ -110,7 +116,7 @@ def argument_names(limits: Iterable[dict[str, Any]]) -> set[str]:
     return {name for name in map(_name, paths) if name is not None}
 
 
-def _calls(limit: dict[str, Any], base: dict[str, Any]) -> int:
+def calls_of(limit: dict[str, Any], base: dict[str, Any]) -> int:
     """How many calls use up a limit."""
     cost = limit.get("cost", limit.get("increment_from", 1))
     if isinstance(cost, str):
@@ -134,7 +140,7 @@ def _costs(limits: list[dict[str, Any]], begin: int, base: dict[str, Any]) -> It
         name = _name(key)
         if name is not None:
             values = ("a", "b", "c")
-            count = _calls(limit, base) + 1
+            count = calls_of(limit, base) + 1
             yield [Beat(begin, arguments={name: one}) for _ in range(count) for one in values]
             yield [Beat(begin, arguments={name: ["a"]})]
 

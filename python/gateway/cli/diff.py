@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 from gateway.cli.problems import EXIT_PROBLEMS, load_policy
 
 if TYPE_CHECKING:
-    from gateway.author.difference import Difference, Found, Made, Policy
+    from gateway.author.examples import Difference, Found, Made, Policy
 
 MOST_NAMES = 6
 OPS = {
@@ -29,7 +30,7 @@ OPS = {
 }
 NOT_COVERED = (
     "values that no bound, list or expression of the policies speaks of",
-    "quotas that several tools share: each tool is called alone",
+    "quotas that more than two tools share: they are called by twos",
     "what shadow mode would refuse",
 )
 
@@ -46,8 +47,9 @@ def command(old: Path, new: Path, style: str) -> None:
     so, for the example was decided by both. What is not told may still be different; what was not
     looked at is listed. The exit code is 0 where no difference was found, and 1 where one was.
     """
-    from gateway.author.difference import Policy, search
+    from gateway.author.difference import search
     from gateway.author.document import read
+    from gateway.author.examples import Policy
 
     sides = [Policy(load_policy(path), read(path)) for path in (old, new)]
     found = search(sides[0], sides[1])
@@ -142,6 +144,8 @@ def _example(one: Difference) -> Iterable[str]:
         took = span((last.at_ns - one.calls[0].at_ns) // 1_000_000)
         whose = {call.who for call in one.calls}
         by = "" if len(whose) == 1 else f" by {len(whose)} callers"
+        others = Counter(call.name for call in one.calls if call.name != last.name)
+        by += "".join(f", {count:,} of them of `{name}`," for name, count in others.items())
         yield f"    the {_ordinal(len(one.calls))} of {len(one.calls):,} calls{by} within {took}"
     for name, side in (("OLD", one.old), ("NEW", one.new)):
         rule = f" by {side.rule}" if side.rule else ""
