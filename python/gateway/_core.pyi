@@ -12,6 +12,7 @@ __version__: str
 __all__ = [
     "Caller",
     "Decision",
+    "DecisionLog",
     "Diagnostic",
     "Engine",
     "Exchange",
@@ -32,6 +33,7 @@ __all__ = [
     "read_document",
     "sum_expositions",
     "tool_digest",
+    "verify_log",
 ]
 
 def build_info() -> dict[str, str]:
@@ -276,6 +278,69 @@ class LimitTable:
         """What the table holds, for people."""
 
 @final
+class DecisionLog:
+    """A decision log that is open. What is decided, an engine tells it."""
+
+    def __new__(
+        cls,
+        path: str,
+        *,
+        on_overflow: Literal["deny", "drop"] = "deny",
+        include_args: Sequence[str] = (),
+        buffer_bytes: int = 8388608,
+        rotate_bytes: int | None = None,
+        rotate_s: float | None = None,
+        keep: int | None = None,
+        worker: int | None = None,
+        about: Sequence[tuple[str, str]] = (),
+    ) -> DecisionLog:
+        """Open a log and start its writer.
+
+        Args:
+            path: a file, or `-` for standard output.
+            include_args: names of arguments whose values are logged.
+            buffer_bytes: how much may wait to be written.
+            rotate_bytes, rotate_s: size and age at which the next file is begun.
+            keep: how many old files are kept; None keeps all.
+            worker: the number of this process, where several write.
+            about: members of the line that says that it was opened.
+
+        Raises:
+            OSError: the file cannot be opened, or does not end like a log.
+            ValueError: an argument is none of those that there are.
+        """
+
+    def request(
+        self,
+        code: str,
+        *,
+        method: str | None = None,
+        grant: str | None = None,
+        server: str | None = None,
+        session: str | None = None,
+    ) -> bool:
+        """Log a request that has no decision; False if there was no room, which is counted.
+
+        Args:
+            code: why it was refused; `allowed` if it was not.
+            method: HTTP's, unless the request brings a message.
+            session: its id, of which a digest is logged.
+        """
+
+    def event(self, name: str, members: Sequence[tuple[str, str]]) -> None:
+        """Log something that happened to the gateway."""
+    @property
+    def required(self) -> bool:
+        """Whether what cannot be logged is not allowed."""
+    @property
+    def trouble(self) -> str | None:
+        """Why lines cannot be written at present."""
+    def stats(self) -> dict[str, int]:
+        """`lines` and `bytes` written, lines `dropped`, and `waiting_bytes`."""
+    def close(self, patience_s: float) -> int:
+        """Write what waits, and end; how many records could not be written in that time."""
+
+@final
 class Engine:
     """The decision point of one grant on one server."""
 
@@ -288,6 +353,7 @@ class Engine:
         max_body_bytes: int = 1048576,
         max_depth: int = 64,
         denials: Literal["result", "protocol"] = "result",
+        log: DecisionLog | None = None,
     ) -> Engine: ...
     @property
     def policies(self) -> PolicySet: ...
@@ -316,12 +382,23 @@ class Engine:
         decision: Decision,
         outcome: Literal["done", "unknown", "not-sent"],
         *,
+        status: int | None = None,
+        fault: str | None = None,
         now_ns: int | None = None,
     ) -> None:
-        """End a decision's reservation, once: `not-sent` gives it back to the window it came from,
-        the others leave it charged and free its concurrency. The time since `decide` is counted as
-        that of the `request` and, unless it was not sent, of the `upstream`; a refusal's was
-        counted when it was decided, and that of `subscriptions/listen` says nothing."""
+        """End a decision's reservation, once, and record it: `not-sent` gives it back to the window
+        it came from, the others leave it charged and free its concurrency. The time since `decide`
+        is counted as that of the `request` and, unless it was not sent, of the `upstream`; a
+        refusal's was
+        counted when it was decided, and that of `subscriptions/listen` says nothing.
+
+        Args:
+            status: the server's, for the decision log.
+            fault: slug of what kept the message from being served, likewise.
+        """
+
+    def record(self, decision: Decision) -> None:
+        """Tell the decision log of an allowed message now, and not when it is settled."""
     def filter_list(self, caller: Caller, body: bytes) -> bytes:
         """A server's message without its hidden tools; the same object where nothing was to do.
 
@@ -570,3 +647,19 @@ class Exchange:
 
     def last_event(self, code: str, message: str, *, status: int) -> bytes | None:
         """What ends a broken event stream with a proper answer; None where nothing can."""
+
+def verify_log(path: str, expected: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a log back, with its old files and those of its other writers.
+
+    Args:
+        path: as it was opened, or `-` for standard input.
+        expected: hashes of lines that must be there.
+
+    Returns:
+        `lines`; `chains`, each with `file`, `worker`, `first_seq`, `last_seq`, `last_hash` and
+        `dropped`; `problems` and `notes`, each with `file`, `line` and `message`; `more_problems`,
+        the number of those that are not in the list; and `missing`, of what was expected.
+
+    Raises:
+        OSError: there is no such log, or it cannot be read.
+    """

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from gateway._core import Gate, LimitTable, PolicyError
+from gateway.decision_log import close_log, open_log
 from gateway.downstream.http import HttpDoor
 from gateway.downstream.visit import Service
 from gateway.downstream.wire import Port
@@ -25,7 +26,7 @@ from gateway.settings import Settings, changed_for_good
 from gateway.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
-    from gateway._core import Way
+    from gateway._core import DecisionLog, Way
     from gateway.asgi import ASGIApp, Receive, Scope, Send
     from gateway.config.source import ConfigSource
     from gateway.settings import ServerSettings
@@ -52,6 +53,7 @@ class Gateway:
     Args:
         settings: validated.
         table: counts, sessions and tasks; shared with other workers if there are any.
+        log: where decisions are recorded; whoever opened it closes it.
 
     Raises:
         SettingsError: a server cannot be used as it is described.
@@ -60,12 +62,18 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, *, table: LimitTable, source: ConfigSource | None = None
+        self,
+        settings: Settings,
+        *,
+        table: LimitTable,
+        source: ConfigSource | None = None,
+        log: DecisionLog | None = None,
     ) -> None:
         self.table = table
+        self.log = log
         self._settings = settings
         self._source = source
-        self._routes = Routes(settings, table)
+        self._routes = Routes(settings, table, log)
         self._upstreams = {server.name: _upstream(server) for server in settings.servers}
         self._paths: dict[bytes, Service] = {}
         for name, place in self._routes.places.items():
@@ -78,7 +86,7 @@ class Gateway:
                 self._paths |= {PREFIX: service, PREFIX + b"/": service}
         self._identity = GrantIdentity(settings)
         self._identity.learned = self._learn
-        self._door = HttpDoor(settings, self._paths, self._identity)
+        self._door = HttpDoor(settings, self._paths, self._identity, log=log)
         self._port: Port | None = None
         self._watch: asyncio.Task[None] | None = None
         self._next_end: asyncio.TimerHandle | None = None
@@ -134,7 +142,10 @@ class Gateway:
 
     def ready(self) -> list[str]:
         """Why it is not ready to serve; empty when it is."""
-        return self._not_ready
+        trouble = self.log.trouble if self.log is not None and self.log.required else None
+        if trouble is None:
+            return self._not_ready
+        return [*self._not_ready, f"the decision log is not to be had: {trouble}"]
 
     def routes(self) -> Sequence[Route]:
         """Every grant on every server."""
@@ -271,11 +282,13 @@ def create_app(settings: Settings) -> App:
 
     Raises:
         SettingsError: the settings cannot be used.
+        StartError: the decision log cannot be opened.
         OSError: a policy, or the state file, cannot be read.
         PolicyError: a policy is not valid.
     """
     path = str(settings.state) if settings.state is not None else None
-    return App(Gateway(settings, table=LimitTable(settings.slots, path=path)))
+    table = LimitTable(settings.slots, path=path)
+    return App(Gateway(settings, table=table, log=open_log(settings.log)))
 
 
 async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
@@ -294,6 +307,7 @@ async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
     await receive()
     gateway.drain()
     await gateway.aclose()
+    close_log(gateway.log)
     await send({"type": "lifespan.shutdown.complete"})
 
 

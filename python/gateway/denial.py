@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+import orjson
+
 from gateway.errors import GatewayError, UpstreamReason
 from gateway.mcp import is_recent
 
@@ -52,6 +54,9 @@ WORDINGS: dict[str, Wording] = {
     "upstream-failed": Wording(502, -32603, "the server broke off; whether it acted is unknown"),
     "upstream-invalid": Wording(502, -32603, "the server gave an answer that cannot be passed on"),
     "overloaded": Wording(503, -32603, "too many requests are in progress; try again"),
+    "log-unavailable": Wording(
+        503, -32603, "what is asked cannot be logged at present; nothing is let through"
+    ),
     "draining": Wording(503, -32603, "the gateway is shutting down; try again"),
     "table-full": Wording(503, -32603, "no room to remember another session; try again later"),
     "upstream-timeout": Wording(
@@ -72,6 +77,9 @@ FAULT_CODES: dict[UpstreamReason, str] = {
 RETRY_AFTER_S = 1
 """What a 503 advises: overload passes quickly, and a drained instance is replaced."""
 
+UNKNOWN_TASK_CODE = "unknown-task"
+"""What the decision log calls that; the client is told what a server would tell it."""
+
 UNKNOWN_TASK = -32602
 """JSON-RPC's code for invalid parameters, which is what MCP answers for a task nobody knows."""
 
@@ -82,12 +90,29 @@ class Refused(GatewayError):
     Attributes:
         answer: status, header fields, body.
         close: whether the connection cannot be trusted with, or spared for, another request.
+        code: why, as the client is told.
+        recorded: whether the decision log has been told.
     """
 
-    def __init__(self, answer: Answer, *, close: bool = False) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        code: str | None = None,
+        close: bool = False,
+        recorded: bool = False,
+    ) -> None:
         super().__init__(answer[0])
         self.answer = answer
         self.close = close
+        self.code = code or _code_of(answer)
+        self.recorded = recorded
+
+
+def _code_of(answer: Answer) -> str:
+    """Why, as the client is told."""
+    code: str = orjson.loads(answer[2])["error"]["data"]["code"]
+    return code
 
 
 def refuse(

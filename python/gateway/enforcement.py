@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from gateway.denial import Refused, refuse
+from gateway.denial import FAULT_CODES, Refused, refuse
 from gateway.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from gateway._core import Caller, Decision, Engine
+    from gateway._core import Caller, Decision, DecisionLog, Engine
 
 _log = logging.getLogger("interlock.enforcement")
 
@@ -39,8 +39,9 @@ class Traffic:
 class EnforcementPoint:
     """Decides for one grant on one server, whichever door a message came through."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, log: DecisionLog | None = None) -> None:
         self.engine = engine
+        self.log = log
         self.failures = 0
         """Decisions that failed and therefore refused."""
 
@@ -60,28 +61,53 @@ class EnforcementPoint:
             if self.failures == 0:
                 _log.exception("a decision failed and was refused; further ones are only counted")
             self.failures += 1
-            raise Refused(refuse("internal-error")) from error
+            if self.log is not None:
+                self.log.request(
+                    "internal-error",
+                    grant=caller.grant,
+                    server=caller.server,
+                    session=caller.session,
+                )
+            raise Refused(refuse("internal-error"), recorded=True) from error
 
-    async def settle_by(self, decision: Decision, served: Awaitable[None]) -> None:
+    async def settle_by(
+        self,
+        decision: Decision,
+        served: Awaitable[None],
+        status: Callable[[], int] | None = None,
+    ) -> None:
         """Await the serving of an allowed message and settle its reservation by how that ends.
+
+        Args:
+            status: says the server's, 0 if there is none.
 
         Raises:
             UpstreamError: and whatever else `served` raises, after settling.
         """
         outcome: Literal["done", "unknown", "not-sent"] = "unknown"
+        fault = None
         try:
             await served
             outcome = "done"
         except UpstreamError as error:
+            fault = FAULT_CODES[error.reason]
             if not error.sent:
                 outcome = "not-sent"
             raise
+        except Refused as refusal:
+            fault = refusal.code
+            raise
         finally:
-            self.engine.settle(decision, outcome)
+            seen = status() if status is not None else 0
+            self.engine.settle(decision, outcome, status=seen or None, fault=fault)
 
-    def give_back(self, decision: Decision) -> None:
-        """Settle an allowed message that is not going to be sent."""
-        self.engine.settle(decision, "not-sent")
+    def give_back(self, decision: Decision, fault: str | None = None) -> None:
+        """Settle an allowed message that is not going to be sent.
+
+        Args:
+            fault: slug of the reason, for the decision log.
+        """
+        self.engine.settle(decision, "not-sent", fault=fault)
 
     def filter_for(self, caller: Caller) -> Callable[[bytes], bytes] | None:
         """What removes hidden entries from answers to this caller; None where the policy hides

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gateway import eventloop
 from gateway._core import Engine, LimitTable
 from gateway.app import Gateway
+from gateway.decision_log import close_log, open_log
 from gateway.enforcement import EnforcementPoint
 from gateway.errors import StartError, table_problem
 from gateway.operate.admin import Ask, create_admin
@@ -29,6 +30,7 @@ from gateway.settings import Address, Settings
 if TYPE_CHECKING:
     import socket
 
+    from gateway._core import DecisionLog
     from gateway.config.source import ConfigSource
 
 
@@ -67,7 +69,7 @@ def run(settings: Settings, source: ConfigSource | None = None) -> int:
 
     Raises:
         PolicyError: a policy cannot be used; nothing was opened.
-        StartError: a port or the state file is not to be had.
+        StartError: a port, the state file or the decision log is not to be had.
         UpstreamError: a server that is needed at start is not.
     """
     log_to_stderr()
@@ -77,7 +79,8 @@ def run(settings: Settings, source: ConfigSource | None = None) -> int:
 async def _run(settings: Settings, source: ConfigSource | None) -> int:
     table = open_table(settings)
     data, admin, settings = bind_all(settings)
-    gateway = Gateway(settings, table=table, source=source)
+    log = open_log(settings.log)
+    gateway = Gateway(settings, table=table, source=source, log=log)
     await gateway.start()
     signals = Signals(gateway.reload)
     fast = gateway.fast_path(data.getsockname()[:2])
@@ -92,7 +95,15 @@ async def _run(settings: Settings, source: ConfigSource | None) -> int:
     await gateway.aclose(0)
     if operators is not None:
         await operators.drain(0)
+    end_log(log)
     return 0
+
+
+def end_log(log: DecisionLog | None) -> None:
+    """Write what waits, and say what could not be."""
+    lost = close_log(log)
+    if lost:
+        logging.getLogger("interlock.log").error("%d decisions could not be logged", lost)
 
 
 def run_wrapped(settings: Settings) -> int:
@@ -114,13 +125,16 @@ async def _run_wrapped(settings: Settings) -> int:
     policy = settings.servers[0].policy
     assert policy is not None
     source = PolicySource(policy)
-    engine = Engine(source.load(), share_table(settings), shadow=settings.shadow)
+    policies, table = source.load(), share_table(settings)
+    log = open_log(settings.log)
+    engine = Engine(policies, table, shadow=settings.shadow, log=log)
     watching = asyncio.create_task(watch({source: engine.install}))
     try:
-        return await wrap(settings, EnforcementPoint(engine))
+        return await wrap(settings, EnforcementPoint(engine, log))
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+        end_log(log)
 
 
 def share_table(settings: Settings) -> LimitTable:

@@ -20,7 +20,7 @@ from gateway.sessions import Sessions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway._core import LimitTable, PolicySet
+    from gateway._core import DecisionLog, LimitTable, PolicySet
     from gateway.policies import Watched
     from gateway.settings import Settings
 
@@ -40,6 +40,7 @@ class Route:
         source: PolicySource,
         engine: Engine,
         tag: int,
+        log: DecisionLog | None,
     ) -> None:
         self.server = place.name
         self.grant = grant
@@ -47,9 +48,17 @@ class Route:
         self.engine = engine
         self.tag = tag
         self.tells = False
-        self.point = EnforcementPoint(engine)
+        self.point = EnforcementPoint(engine, log)
+        self._log = log
         self.caller = Callers(1).get(grant, self.server)
         self._place = place
+
+    def install(self, policies: PolicySet) -> None:
+        """Let this policy decide from now on."""
+        self.engine.install(policies)
+        if self._log is not None:
+            who = [("server", self.server), ("grant", self.grant)]
+            self._log.event("reload", [*who, ("policy", policies.digest)])
 
     def policy(self) -> PolicyStatus:
         """What is in force, and how the last reload went."""
@@ -97,7 +106,10 @@ class Routes:
         PolicyError: a policy is not valid.
     """
 
-    def __init__(self, settings: Settings, table: LimitTable) -> None:
+    def __init__(
+        self, settings: Settings, table: LimitTable, log: DecisionLog | None = None
+    ) -> None:
+        self._log = log
         self.places = {server.name: ServerPlace(server.name, table) for server in settings.servers}
         self.watched: dict[Watched, Callable[[PolicySet], object]] = {}
         self._table = table
@@ -131,7 +143,7 @@ class Routes:
                 route = self._new(self.places[server], grant, sources[path])
             elif route.source is not sources[path]:
                 route.source = sources[path]
-                route.engine.install(route.source.policies)
+                route.install(route.source.policies)
             routes[server, grant] = route
         self._routes, self._sources = routes, sources
         self._publish()
@@ -159,9 +171,10 @@ class Routes:
             shadow=settings.shadow,
             max_body_bytes=settings.max_body_bytes,
             denials=cast('Literal["result", "protocol"]', settings.denials),
+            log=self._log,
         )
         tag = self._tags.setdefault((place.name, grant), len(self._tags))
-        return Route(place, grant, source, engine, tag)
+        return Route(place, grant, source, engine, tag, self._log)
 
     def _publish(self) -> None:
         """Let everyone who holds a mapping of ours see the routes of now."""
@@ -183,4 +196,4 @@ class Routes:
     def _adopt(self, source: PolicySource, policies: PolicySet) -> None:
         for route in self._routes.values():
             if route.source is source:
-                route.engine.install(policies)
+                route.install(policies)

@@ -184,7 +184,7 @@ class _Supervisor:
 
     async def _one_life(self, index: int) -> int:
         """Start a worker, and wait for its end; the exit code."""
-        process, reader, writer = await self._spawn()
+        process, reader, writer = await self._spawn(index)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 serves = await _told(reader) is not None
@@ -209,7 +209,7 @@ class _Supervisor:
         return code
 
     async def _spawn(
-        self,
+        self, number: int
     ) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter]:
         ours, theirs = socket.socketpair()
         with theirs:
@@ -226,7 +226,8 @@ class _Supervisor:
                 start_new_session=True,
             )
         assert process.stdin is not None
-        process.stdin.write(pickle.dumps(Order(self._settings, self._table_path, self._source)))
+        order = Order(self._settings, self._table_path, number, self._source)
+        process.stdin.write(pickle.dumps(order))
         process.stdin.close()
         return process, *await asyncio.open_connection(sock=ours)
 

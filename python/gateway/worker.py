@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, cast
 from gateway import eventloop
 from gateway._core import LimitTable
 from gateway.app import Gateway
+from gateway.decision_log import open_log
 from gateway.errors import StartError
 from gateway.operate.report import tell
-from gateway.process import Signals, log_to_stderr
+from gateway.process import Signals, end_log, log_to_stderr
 from gateway.server import Listener, bind
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Order:
     settings: Settings
     table: str
     """Path of the limit table to join."""
+    number: int
+    """Which of the workers it is, from 0."""
     source: ConfigSource | None = None
     """Where the settings come from, if it is to be looked at again."""
 
@@ -54,7 +57,8 @@ def main(control_fd: int) -> int:
 
 async def _work(order: Order, channel: socket.socket) -> None:
     table = LimitTable.join(order.table)
-    gateway = Gateway(order.settings, table=table, source=order.source)
+    log = open_log(order.settings.log, worker=order.number)
+    gateway = Gateway(order.settings, table=table, source=order.source, log=log)
     data = bind(order.settings.listen, shared=True)
     listener = Listener(gateway.data, data, fast=gateway.fast_path(data.getsockname()[:2]))
     await gateway.start()
@@ -83,5 +87,6 @@ async def _work(order: Order, channel: socket.socket) -> None:
     gateway.drain()
     await listener.drain(order.settings.grace_s, hurry=signals.hurry)
     await gateway.aclose(0)
+    end_log(log)
     reporting.cancel()
     writer.close()

@@ -316,9 +316,9 @@ class SettlingEngine:
         self._engine = engine
         self.outcomes: list[str] = []
 
-    def settle(self, decision: Decision, outcome: Any) -> None:
+    def settle(self, decision: Decision, outcome: Any, **how: Any) -> None:
         self.outcomes.append(outcome)
-        self._engine.settle(decision, outcome)
+        self._engine.settle(decision, outcome, **how)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway import eventloop
-from gateway._core import LimitTable
+from gateway._core import DecisionLog, LimitTable, verify_log
 from gateway.app import Gateway
 from gateway.server import Listener, bind
 from gateway.settings import Address, ServerSettings, Settings
@@ -130,6 +131,8 @@ class Outcome:
     in_flight: tuple[int, int]
     sessions: int
     failures: int
+    logged: tuple[dict[str, Any], ...]
+    """What the decision log says, without times and the chain."""
 
 
 class Side:
@@ -160,7 +163,10 @@ class Side:
         sock = bind(settings.listen)
         self.port: int = sock.getsockname()[1]
         settings = replace(settings, listen=Address("127.0.0.1", self.port))
-        self.gateway = Gateway(settings, table=LimitTable(256))
+        name = self.policy.parent / f"{'fast' if self.fast else 'slow'}-{id(self)}.jsonl"
+        self.log = DecisionLog(str(name))
+        self.lines = Lines(name)
+        self.gateway = Gateway(settings, table=LimitTable(256), log=self.log)
         self.port_of_wires = self.gateway.fast_path(("127.0.0.1", self.port))
         self.listener = Listener(self.gateway.data, sock, fast=self.port_of_wires)
         await self.listener.start()
@@ -173,6 +179,9 @@ class Side:
         await self.listener.drain(0)
         await self.gateway.aclose(0)
         await turns()
+        assert self.log.close(ANSWER_S) == 0
+        self.lines.close()
+        assert not verify_log(str(self.lines.path))["problems"]
 
     async def talk(self, talk: Talk) -> tuple[list[Answer], bool]:
         """Say it; the answers, and whether the connection lives on."""
@@ -268,9 +277,44 @@ class Side:
             ),
             sum(route.sessions for route in routes),
             sum(route.point.failures for route in routes),
+            self.lines.since_last(self.log),
         )
         self.server.asked.clear()
         return found
+
+
+class Lines:
+    """Reads a decision log while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("rb")
+        self._marks = 0
+
+    def close(self) -> None:
+        self._file.close()
+
+    def since_last(self, log: DecisionLog) -> tuple[dict[str, Any], ...]:
+        """What both doors must say alike of what happened since this was asked last."""
+        self._marks += 1
+        log.event("mark", [("number", str(self._marks))])
+        deadline = time.monotonic() + ANSWER_S
+        found, line = [], b""
+        while True:
+            assert time.monotonic() < deadline, "the log is not written"
+            line += self._file.readline()
+            if not line.endswith(b"\n"):
+                time.sleep(0)  # lets the writer run
+                continue
+            record, line = json.loads(line), b""
+            if record.get("event") == "mark":
+                assert record["number"] == str(self._marks)
+                return tuple(found)
+            if "event" not in record:
+                found.append({k: v for k, v in record.items() if k not in _OF_ITS_OWN})
+
+
+_OF_ITS_OWN = ("ts", "seq", "decide_us", "duration_ms", "prev", "hash")
 
 
 class Doors:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway._core import Caller, Engine, LimitTable, PolicySet
+from gateway._core import Caller, DecisionLog, Engine, LimitTable, PolicySet
 from gateway.operate.report import tell
 from gateway.policies import PolicyStatus
 
@@ -85,6 +85,7 @@ class Gateway:
     there: list[Route]
     reasons: list[str]
     table: LimitTable = field(default_factory=lambda: LimitTable(64))
+    log: DecisionLog | None = None
 
     def ready(self) -> list[str]:
         return self.reasons

@@ -90,9 +90,9 @@ class Spy:
                     raise BaseException("panic")
                 return spy.inner.engine.decide(caller, body)
 
-            def settle(self, decision, outcome):
+            def settle(self, decision, outcome, **how):
                 spy.settled.append((decision.method, outcome))
-                spy.inner.engine.settle(decision, outcome)
+                spy.inner.engine.settle(decision, outcome, **how)
 
             def __getattr__(self, name):
                 return getattr(spy.inner.engine, name)

@@ -29,6 +29,7 @@ VERBS = {
     "grant": "Make, list, rotate and revoke the tokens of grants.",
     "diff": "Say what one policy allows and another does not.",
     "schema": "Print the JSON Schema of a document.",
+    "log": "Look at a decision log, or make sure that it is whole.",
     "state": "Show or reset a limit table.",
     "version": "Print the version.",
 }

@@ -64,6 +64,28 @@ def state(command: F) -> F:
     )(command)
 
 
+def log(default: str) -> Callable[[F], F]:
+    """`--log PATH|-|none`"""
+    return setting(
+        "--log",
+        default=default,
+        show_default=True,
+        metavar="PATH|-|none",
+        help="Where decisions are logged; - is standard output.",
+    )
+
+
+def log_overflow(command: F) -> F:
+    """`--log-overflow deny|drop`"""
+    return setting(
+        "--log-overflow",
+        type=click.Choice(["deny", "drop"]),
+        default="deny",
+        show_default=True,
+        help="What becomes of a call that cannot be logged: refused, or let through and counted.",
+    )(command)
+
+
 def shadow(command: F) -> F:
     """`--shadow`"""
     return setting("--shadow", is_flag=True, help="Decide and count everything, refuse nothing.")(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -16,6 +16,7 @@ from gateway.cli.problems import load_policy
 from gateway.settings import (
     MAX_WORKERS,
     Address,
+    LogSettings,
     ServerSettings,
     Settings,
     check,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Processes that serve agents.",
 )
+@options.log("-")
+@options.log_overflow
 @options.shadow
 @options.name
 @options.grace
@@ -86,6 +89,8 @@ def command(
     admin: Address | str,
     state: str | None,
     workers: int,
+    log: str,
+    log_overflow: Literal["deny", "drop"],
     shadow: bool,
     name: str,
     grace: float,
@@ -116,6 +121,7 @@ def command(
         admin=admin if isinstance(admin, Address) else None,
         state=_state(state, listen),
         workers=workers,
+        log=LogSettings(path=log, on_overflow=log_overflow),
         shadow=shadow,
         grace_s=grace,
         allowed_hosts=allow_host,
@@ -175,6 +181,11 @@ def _absolute(state: str) -> str:
     return state if state == "memory" else str(Path(state).absolute())
 
 
+def _log_path(path: str) -> str:
+    """A log file, likewise."""
+    return path if path in ("-", "none") else str(Path(path).absolute())
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -184,6 +195,8 @@ _CONFIGURED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "listen": ("listen", _same),
     "admin": ("admin", _same),
     "state": ("state", _absolute),
+    "log": ("log_path", _log_path),
+    "log_overflow": ("log_overflow", _same),
     "workers": ("workers", _same),
     "shadow": ("shadow", _same),
     "grace": ("grace_s", _same),

@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from gateway.cli import options
 from gateway.cli.problems import load_policy
-from gateway.settings import ServerSettings, Settings, check, default_wrap_state
+from gateway.settings import LogSettings, ServerSettings, Settings, check, default_wrap_state
 
 
 @click.command("wrap", context_settings={"allow_interspersed_args": False})
 @options.policy
 @options.state
+@options.log("none")
+@options.log_overflow
 @options.shadow
 @options.name
 @options.server_command
 def command(
-    policy: Path, state: str | None, shadow: bool, name: str, server_command: tuple[str, ...]
+    policy: Path,
+    state: str | None,
+    log: str,
+    log_overflow: Literal["deny", "drop"],
+    shadow: bool,
+    name: str,
+    server_command: tuple[str, ...],
 ) -> None:
     """Enforce a policy on a server that speaks over its standard input and output."""
     if not server_command:
         raise click.UsageError("the server's command is needed after `--`")
+    if log == "-":
+        raise click.UsageError("standard output is the protocol's: log to a file, or `none`")
     if state is None:
         place: Path | None = default_wrap_state(policy)
     else:
@@ -32,6 +43,7 @@ def command(
         servers=(ServerSettings(name=name, policy=policy, command=server_command),),
         admin=None,
         state=place,
+        log=LogSettings(path=log, on_overflow=log_overflow),
         shadow=shadow,
     )
     check(settings)

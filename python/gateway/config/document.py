@@ -313,8 +313,7 @@ def settings(
     made = {name or key: said[key] for key, name in _SAME.items() if key in said}
     if "admin" in said:
         made["admin"] = None if said["admin"] == "none" else said["admin"]
-    if "log" in said:
-        made["log"] = _log(said["log"], reading)
+    made["log"] = _log(read.get("log", {}), reading, given)
     if "grants" in said or "grants_file" in said or "anonymous" in said:
         made["anonymous"] = said.get("anonymous")
     if "grants" in said or "grants_file" in said:
@@ -339,11 +338,17 @@ def _path(text: str, reading: Reading) -> Path:
     return reading.path.parent / text
 
 
-def _log(read: Mapping[str, Any], reading: Reading) -> LogSettings:
-    found = LogSettings(**read)
+def _log(read: Mapping[str, Any], reading: Reading, given: Mapping[str, Any]) -> LogSettings:
+    """The log: on standard output unless somebody says otherwise."""
+    over = {key: given[name] for name, key in _LOG_GIVEN.items() if name in given}
+    found = LogSettings(**{"path": "-", **read, **over})
     if found.path in ("-", "none"):
         return found
     return replace(found, path=str(_path(found.path, reading)))
+
+
+_LOG_GIVEN = {"log_path": "path", "log_overflow": "on_overflow"}
+"""What is given beside the file, and how it is called in its `log`."""
 
 
 def _server(name: str, read: Mapping[str, Any], reading: Reading) -> ServerSettings:

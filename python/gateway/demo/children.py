@@ -50,6 +50,7 @@ async def start_sidecar(
         "--listen": listen,
         "--admin": admin,
         "--state": "memory",
+        "--log": "none",
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "gateway", "run"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import orjson
 
-from gateway.denial import Refused, refuse, unknown_task
+from gateway.denial import UNKNOWN_TASK_CODE, Refused, refuse, unknown_task
 from gateway.mcp import LISTEN
 from gateway.sessions import Sessions, read_id
 
@@ -43,7 +43,7 @@ def check_claims(exchange: Exchange, decision: Decision, sessions: Sessions) -> 
         if decision.request_id is None:
             raise _malformed("a task can only be asked for with an id")
         if not sessions.owns_task(task, exchange.grant):
-            raise Refused(unknown_task(decision.request_id))
+            raise Refused(unknown_task(decision.request_id), code=UNKNOWN_TASK_CODE)
     return []
 
 

@@ -21,7 +21,7 @@ from gateway.downstream.challenge import Challenge
 from gateway.downstream.claims import check_claims
 from gateway.downstream.headers import for_upstream
 from gateway.downstream.relay import ClientStalled, Relay
-from gateway.downstream.respond import Responder
+from gateway.downstream.respond import Asked, Responder
 from gateway.downstream.visit import Bounds, Service, Visit
 from gateway.enforcement import PASSING
 from gateway.errors import GatewayError, UpstreamError
@@ -39,7 +39,7 @@ from gateway.mcp import (
 )
 
 if TYPE_CHECKING:
-    from gateway._core import Caller, Decision
+    from gateway._core import Caller, Decision, DecisionLog
     from gateway.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
     from gateway.enforcement import EnforcementPoint
     from gateway.listing import Filter
@@ -73,6 +73,7 @@ class HttpDoor:
 
     Args:
         routes: servers by raw path.
+        log: where requests are told of that have no decision.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class HttpDoor:
         routes: Mapping[bytes, Service],
         identity: Identity,
         bounds: Bounds | None = None,
+        log: DecisionLog | None = None,
     ) -> None:
         self.draining = False
         self.in_flight = 0
@@ -92,6 +94,7 @@ class HttpDoor:
         self._open: dict[asyncio.Task[Any] | None, Known] = {}
         """Whose the requests are that are being served."""
         self._cut: set[asyncio.Task[Any] | None] = set()
+        self._log = log
         self.bounds = bounds or Bounds(BodyBounds(max_bytes=settings.max_body_bytes))
         self.max_in_flight = settings.max_in_flight
 
@@ -144,6 +147,8 @@ class HttpDoor:
         try:
             await serving
         except Refused as refusal:
+            if not refusal.recorded:
+                self._record(respond, refusal.code)
             await respond.answer(refusal.answer, close=refusal.close)
         except ClientGone:
             return
@@ -159,6 +164,7 @@ class HttpDoor:
             raise
         except BaseException as error:  # a panic of the core is no `Exception`
             _log.exception("a request failed")
+            self._record(respond, "internal-error")
             if respond.started:
                 raise Broken("an answer was begun and cannot be ended") from error
             await respond.answer(_fault(respond.decision, "internal-error"), close=True)
@@ -187,16 +193,46 @@ class HttpDoor:
             raise Broken("the credentials of an open stream were taken back")
         await respond.answer(_fault(respond.decision, "unauthenticated"), close=True)
 
+    def _record(self, respond: Responder, code: str) -> None:
+        """Tell the log of a request that was refused without a decision."""
+        if respond.decision is None:
+            self.record(code, respond.asked)
+
+    def record(self, code: str, asked: Asked) -> bool:
+        """Tell the log of a request that has no decision.
+
+        Returns:
+            Whether it may be served, as far as that depends on the log.
+        """
+        log = self._log
+        if log is None:
+            return True
+        recorded = log.request(
+            code,
+            method=asked.method,
+            grant=asked.grant,
+            server=asked.server,
+            session=asked.session,
+        )
+        return recorded or not log.required
+
     async def _serve(self, scope: Scope, receive: Receive, respond: Responder) -> None:
+        asked = respond.asked
+        if scope["method"] != "POST":
+            asked.method = scope["method"]
         fields = self._admission.admit(scope)
+        if not is_modern(fields.get(PROTOCOL_VERSION)):
+            session = fields.get(SESSION_ID)
+            asked.session = session.decode("latin-1") if session is not None else None
         path: bytes = scope.get("raw_path") or scope["path"].encode()
         service = self._routes.get(path)
         if service is None and (told := self._challenge.metadata(path, fields, scope)) is not None:
             if scope["method"] != "GET":
                 raise method_not_allowed(fields)
-            raise Refused(told)
+            raise Refused(told, code="allowed", recorded=True)  # asks nothing of a server
         if service is None:
             raise Refused(refuse("not-found", version=fields.get(PROTOCOL_VERSION)))
+        asked.server = service.name
         serve = {"POST": self._post, "GET": self._get, "DELETE": self._delete}.get(scope["method"])
         if serve is None:
             raise method_not_allowed(fields)
@@ -205,6 +241,7 @@ class HttpDoor:
             challenge = [(b"www-authenticate", self._challenge.words(path, fields, scope))]
             raise Refused(refuse("unauthenticated", headers=challenge))
         self._open[asyncio.current_task()] = known
+        asked.grant = known.grant
         self._check_load()
         visit = Visit(scope, receive, respond, fields, service, known.grant)
         await self._counted(service, serve(visit))
@@ -220,8 +257,8 @@ class HttpDoor:
         try:
             self._check_load()
             body = await read_body(receive, self.bounds.body)
-        except BaseException:
-            point.give_back(decision)
+        except BaseException as error:
+            point.give_back(decision, error.code if isinstance(error, Refused) else None)
             raise
         await self._counted(service, self._forward(visit, point, caller, decision, body))
 
@@ -275,11 +312,11 @@ class HttpDoor:
         )
         try:
             if (code := self.unavailable(decision.kind)) is not None:
-                raise Refused(_fault(decision, code))
+                raise Refused(_fault(decision, code), code=code)
             replies = check_claims(exchange, decision, sessions)
             relay = self._relay(visit, point, caller, exchange)
-        except BaseException:
-            point.give_back(decision)
+        except BaseException as error:
+            point.give_back(decision, error.code if isinstance(error, Refused) else None)
             raise
         serving = self._pass_on(visit, exchange, relay)
         await self._settle(visit, point, exchange, relay, serving)
@@ -314,8 +351,10 @@ class HttpDoor:
         assert decision is not None
         linger_s = 0.0 if exchange.modern else self.bounds.linger_s
         served = attend(serving, visit.receive, relay.discard, linger_s=linger_s)
+        if decision.method == LISTEN:
+            point.engine.record(decision)  # it may last for days
         try:
-            await point.settle_by(decision, served)
+            await point.settle_by(decision, served, lambda: relay.status)
         except UpstreamError as error:
             await self._answer_fault(visit, relay, decision, error)
             return
@@ -342,6 +381,8 @@ class HttpDoor:
             modern=modern,
             last_event_id=visit.fields.get(LAST_EVENT_ID) if session is not None else None,
         )
+        if not self.record("allowed", visit.respond.asked):
+            raise Refused(refuse("log-unavailable"), recorded=True)
         caller = self._callers.get(visit.grant, visit.service.name, session, revision)
         relay = self._relay(visit, point, caller, exchange)
         serving = self._pass_on(visit, exchange, relay)

@@ -5,6 +5,7 @@ INVARIANT: an answer of our own is sent only where nothing was sent before.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.denial import RETRY_AFTER_S, Answer
@@ -12,6 +13,17 @@ from gateway.denial import RETRY_AFTER_S, Answer
 if TYPE_CHECKING:
     from gateway._core import Decision
     from gateway.asgi import Message, Send
+
+
+@dataclass(slots=True)
+class Asked:
+    """What is known of a request that has no decision, for the decision log."""
+
+    method: str | None = None
+    """HTTP's, unless it brings a message."""
+    grant: str | None = None
+    server: str | None = None
+    session: str | None = None
 
 
 class Responder:
@@ -28,6 +40,7 @@ class Responder:
         """Whether the head of an answer has been handed over."""
         self.decision: Decision | None = None
         """What is being answered, once it was allowed."""
+        self.asked = Asked()
         self._send = send
         self._http1 = http1
         self._closing = closing

@@ -177,7 +177,7 @@ class Relay:
             self._cancelled(line)
         wanted = _awaited(decision, line)
         if self._count + len(wanted) > self._max_open:
-            self._point.give_back(decision)
+            self._point.give_back(decision, "overloaded")
             await self._fault(decision, "overloaded", "too many requests are open")
             return
         entry = _Open(decision, len(wanted))
@@ -192,7 +192,7 @@ class Relay:
                 entry.left = 0
                 for ident in wanted:
                     self._remove(ident, entry)
-                self._point.give_back(decision)
+                self._point.give_back(decision, "upstream-unreachable")
             await self._fault(decision, "upstream-unreachable", str(problem))
         else:
             if not wanted:

@@ -16,6 +16,7 @@ from gateway.downstream.handed import HandedRequest
 from gateway.downstream.http import DECIDED, Decided
 from gateway.downstream.passage import Passage
 from gateway.downstream.pressure import reset, restrain
+from gateway.downstream.respond import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -441,6 +442,7 @@ class Wire(asyncio.Protocol):
             if waited_s > HEAD_TIMEOUT_S:
                 self._refuse(refuse("malformed-request", "the request's head did not come in time"))
         elif waited_s > self._port.bounds.body.allowance_s(self._intake.received):
+            self._port.door.record("request-timeout", Asked())
             self._refuse(refuse("request-timeout"))
 
     def _refuse(self, answer: Answer) -> None:

@@ -81,6 +81,12 @@ def families(view: GatewayView) -> Iterator[Family]:
         [Sample("", {"state": "used"}, used), Sample("", {"state": "free"}, slots - used)],
     )
     yield from _policies(routes)
+    dropped = 0 if view.log is None else view.log.stats()["dropped"]
+    yield Family(
+        *("interlock_decision_log_dropped_total", "counter"),
+        "Lines that the decision log left out.",
+        [Sample("", {}, dropped)],
+    )
     found = versions()
     build = {"version": found["version"], "python": found["python"], "core": found["version"]}
     yield Family("interlock_build_info", "gauge", "What runs here.", [Sample("", build, 1)])

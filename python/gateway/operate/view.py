@@ -81,11 +81,19 @@ class TableView(Protocol):
     def used(self) -> int: ...
 
 
+class LogView(Protocol):
+    """The decision log; `gateway._core.DecisionLog` is one."""
+
+    def stats(self) -> Mapping[str, int]: ...
+
+
 class GatewayView(Protocol):
     """What the composition root lets operators see."""
 
     @property
     def table(self) -> TableView: ...
+    @property
+    def log(self) -> LogView | None: ...
     def ready(self) -> list[str]:
         """Why it is not ready to serve; empty when it is."""
 

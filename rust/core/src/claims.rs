@@ -16,6 +16,8 @@ pub struct Claims<'a> {
     pub method: Option<&'a [u8]>,
     /// `Mcp-Name`, still encoded.
     pub name: Option<&'a [u8]>,
+    /// `traceparent`, which claims nothing of the message and is recorded with it.
+    pub trace: Option<&'a [u8]>,
     /// A field that may come once and came twice.
     pub repeated: Option<&'static str>,
 }
@@ -54,6 +56,10 @@ impl<'a> Claims<'a> {
         let mut claims = Self::default();
         let mut seen = 0_u8;
         for (name, value) in headers {
+            if name == b"traceparent" {
+                claims.trace = Some(value.trim_ascii());
+                continue;
+            }
             // Every name of `ONCE` is 4, 8, 10, 12, 13, 14 or 20 bytes long; most others fall out here.
             if !matches!(name.len(), 4 | 8 | 10 | 12 | 13 | 14 | 20) {
                 continue;

@@ -16,6 +16,7 @@ use crate::decision::{Code, Decision, Kind, ShadowDenial};
 use crate::engine::Options;
 use crate::evaluate::{Entries, Evaluation, Witness};
 use crate::json::{self, FaultKind, Index, Value};
+use crate::ledger::{Noted, Permit};
 use crate::limit::{LimitTable, Reading, Release, Reservation, Verdict};
 use crate::message::{self, Era, Message, Shape};
 use crate::policy::{LimitUse, PolicySet, Quota};
@@ -211,6 +212,7 @@ impl Deciding<'_> {
         } else {
             message.params
         };
+        self.note(message, root, decision);
         let witness = self.witness.as_deref_mut().map(Rehearsal::as_witness);
         let mut evaluation = Evaluation {
             policy,
@@ -241,10 +243,36 @@ impl Deciding<'_> {
         };
         let mut charges = Charges::default();
         asking.collect(&entries, &mut decision.shadow, &mut charges)?;
+        self.take_room(decision)?;
         if charges.charges.is_empty() {
             return Ok(());
         }
         self.reserve(&charges, decision)
+    }
+
+    /// Keeps what the log says of the message.
+    fn note(&self, message: &Message<'_>, arguments: Option<Value<'_>>, decision: &mut Decision) {
+        if let Some(ledger) = &self.options.ledger {
+            let parent = self.claims.and_then(|claims| claims.trace);
+            let noted = Noted::of(message, arguments, ledger.arguments(), parent);
+            decision.noted = Some(Box::new(noted));
+        }
+    }
+
+    /// Takes room for the line of a message that no rule refuses.
+    fn take_room(&self, decision: &mut Decision) -> Result<(), Box<Refused>> {
+        let Some(ledger) = &self.options.ledger else {
+            return Ok(());
+        };
+        decision.permit = match &self.witness {
+            None => Permit::take(ledger, decision.weight()),
+            Some(_) => return Ok(()),
+        };
+        if decision.permit.is_none() && ledger.is_required() {
+            let reason = "what is decided cannot be logged at present; nothing is let through";
+            return Err(unavailable(Code::LogUnavailable, reason));
+        }
+        Ok(())
     }
 
     fn reserve(

@@ -11,6 +11,7 @@ use std::{fmt, iter};
 use smallvec::SmallVec;
 
 use crate::decimal::Decimal;
+use crate::ledger::{Noted, Permit};
 use crate::limit::Reservation;
 use crate::message::Era;
 use crate::policy::{PolicySet, Quota, QuotaId};
@@ -80,6 +81,8 @@ codes! {
     Contended = "contended",
     /// The limit table cannot be used.
     StateUnavailable = "state-unavailable",
+    /// The decision log has no room for the call.
+    LogUnavailable = "log-unavailable",
     /// A fault of the gateway's own.
     InternalError = "internal-error",
 }
@@ -132,6 +135,9 @@ impl Kind {
 
 /// Bytes of a message as they were spelt; as many as fit beside their length take no memory of their own.
 pub type Spelling = SmallVec<[u8; 23]>;
+
+/// What a decision's record takes beside the decision.
+const RECORD_BYTES: usize = 128;
 
 /// A limit that applied to the call, in units of its quota.
 #[derive(Clone, Copy, Debug)]
@@ -208,6 +214,10 @@ pub struct Decision {
     pub policy: Arc<PolicySet>,
     /// What was taken from the limits.
     pub reservation: Option<Reservation>,
+    /// What is kept of the message for the decision log, where there is one.
+    pub noted: Option<Box<Noted>>,
+    /// The room that its line has in the log, until it is written.
+    pub permit: Option<Permit>,
     /// The messages of a batch.
     pub parts: Vec<Decision>,
     settled: AtomicBool,
@@ -236,6 +246,8 @@ impl Decision {
             label: crate::counts::OTHER,
             policy,
             reservation: None,
+            noted: None,
+            permit: None,
             parts: Vec::new(),
             settled: AtomicBool::new(false),
         }
@@ -277,6 +289,16 @@ impl Decision {
     #[must_use]
     pub fn is_tool_call(&self) -> bool {
         self.kind == Kind::Request && self.method.as_deref() == Some("tools/call")
+    }
+
+    /// About how many bytes its record takes until it is written.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let text = |text: Option<&str>| text.map_or(0, str::len);
+        let noted = self.noted.as_ref().map_or(0, |noted| noted.weight());
+        let parts: usize = self.parts.iter().map(Self::weight).sum();
+        let own = text(self.method.as_deref()) + text(self.target.as_deref()) + self.message.len();
+        size_of::<Self>() + RECORD_BYTES + own + noted + parts
     }
 
     /// Milliseconds to wait, rounded up so that waiting as long suffices.

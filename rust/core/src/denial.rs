@@ -156,7 +156,8 @@ fn status_of(decision: &Decision) -> (u16, i32) {
                 Code::LimitExceeded
                 | Code::TableFull
                 | Code::Contended
-                | Code::StateUnavailable => LIMIT,
+                | Code::StateUnavailable
+                | Code::LogUnavailable => LIMIT,
                 Code::ApprovalRequired => APPROVAL,
                 _ => POLICY,
             };

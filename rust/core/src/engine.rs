@@ -17,6 +17,7 @@ use crate::deciding::Deciding;
 pub use crate::deciding::Rehearsal;
 use crate::decision::{Code, Decision};
 use crate::json::Bounds;
+use crate::ledger::{Entry, Ledger};
 use crate::limit::{LimitTable, Release};
 use crate::policy::{Mode, PolicySet};
 use crate::time::Nanos;
@@ -30,6 +31,8 @@ pub struct Options {
     pub bounds: Bounds,
     /// Answer a refused `tools/call` with a JSON-RPC error instead of a tool result.
     pub protocol_denials: bool,
+    /// Where decisions are recorded.
+    pub ledger: Option<Arc<dyn Ledger>>,
 }
 
 /// How a message that was admitted ended.
@@ -191,6 +194,19 @@ impl Engine {
         }
         .body(body, &mut decision);
         decision
+    }
+
+    /// Records what became of a message, where that is wanted.
+    ///
+    /// # Arguments
+    ///
+    /// `entry` is not called where there is no ledger.
+    pub fn record(&self, entry: impl FnOnce() -> Option<Entry>) {
+        if let Some(ledger) = &self.options.ledger {
+            if let Some(entry) = entry() {
+                ledger.record(entry);
+            }
+        }
     }
 
     /// Ends what a decision and its parts reserved. Only the first time: true then, and nothing is done after it.

@@ -1,17 +1,19 @@
 //! A decision for Python: a frozen view of the core's.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use gateway_core::caller::Caller;
 use gateway_core::counts::Phase;
 use gateway_core::decimal::Decimal;
 use gateway_core::decision::{Decision as Core, LimitReport};
 use gateway_core::denial;
 use gateway_core::engine::{Engine, Outcome};
+use gateway_core::ledger::{End, Entry};
 use gateway_core::message::Era;
 use gateway_core::policy::Quota;
 use gateway_core::time::Nanos;
@@ -29,7 +31,16 @@ pub struct Times {
 pub struct Decided {
     pub core: Arc<Core>,
     pub engine: Arc<Engine>,
-    pub times: Times,
+    caller: Arc<Caller>,
+    times: Times,
+    state: Mutex<State>,
+}
+
+/// What became of it so far.
+#[derive(Default)]
+struct State {
+    end: End,
+    recorded: bool,
 }
 
 /// The same for Python. Mostly nobody there asks for it, and then it is not made.
@@ -40,6 +51,51 @@ type Fields<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>;
 type Answer<'py> = (u16, Fields<'py>, Bound<'py, PyBytes>);
 
 impl Decided {
+    /// A refusal is recorded at once.
+    pub fn new(core: Arc<Core>, caller: Arc<Caller>, engine: Arc<Engine>, times: Times) -> Self {
+        let decided = Self {
+            core,
+            engine,
+            caller,
+            times,
+            state: Mutex::default(),
+        };
+        if !decided.core.allowed {
+            decided.record();
+        }
+        decided
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the server's status, and what kept the message from being served.
+    pub fn note(&self, status: Option<u16>, fault: Option<&str>) {
+        let mut state = self.state();
+        state.end.status = status.or(state.end.status);
+        if let Some(fault) = fault {
+            state.end.fault = Some(fault.into());
+        }
+    }
+
+    /// Has the decision log told of it, once.
+    pub fn record(&self) {
+        self.engine.record(|| {
+            let mut state = self.state();
+            if std::mem::replace(&mut state.recorded, true) {
+                return None;
+            }
+            Some(Entry {
+                decision: self.core.clone(),
+                caller: self.caller.clone(),
+                at: clock::at(self.times.started),
+                decide_ns: self.times.ended.saturating_sub(self.times.started),
+                end: std::mem::take(&mut state.end),
+            })
+        });
+    }
+
     /// Ends what is still reserved, and counts what the call took; once, and nothing of what was refused.
     pub fn settle(&self, outcome: Outcome, now_ns: Option<u64>) {
         if !self.core.allowed || self.core.is_settled() {
@@ -50,12 +106,13 @@ impl Decided {
         if !self.engine.settle(&self.core, outcome, now) {
             return;
         }
+        let since = |then: u64| passed.saturating_sub(then);
+        self.state().end.took_ns = Some(since(self.times.started));
         // How long somebody listens says nothing of how long an answer takes.
         if self.core.method.as_deref() == Some("subscriptions/listen") {
             return;
         }
         let counts = self.engine.counts();
-        let since = |then: u64| passed.saturating_sub(then);
         counts
             .phase(Phase::Request)
             .observe(since(self.times.started));
@@ -83,6 +140,7 @@ impl Drop for Decided {
     /// Dropped unsettled: it stays charged, but it is no longer running.
     fn drop(&mut self) {
         self.settle(Outcome::Unknown, None);
+        self.record();
     }
 }
 

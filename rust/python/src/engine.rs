@@ -19,6 +19,7 @@ use gateway_core::{explain, listing, usage};
 use crate::clock;
 use crate::decision::{Decided, Decision, Times};
 use crate::limits::LimitTable;
+use crate::log::DecisionLog;
 use crate::policy::PolicySet;
 
 /// Who asks, through which server and session.
@@ -90,7 +91,8 @@ fn named(phase: &str) -> PyResult<Phase> {
 impl Engine {
     #[new]
     #[pyo3(signature = (
-        policies, table, *, shadow = false, max_body_bytes = 1_048_576, max_depth = 64, denials = "result"
+        policies, table, *, shadow = false, max_body_bytes = 1_048_576, max_depth = 64, denials = "result",
+        log = None
     ))]
     fn new(
         policies: &PolicySet,
@@ -99,6 +101,7 @@ impl Engine {
         max_body_bytes: usize,
         max_depth: usize,
         denials: &str,
+        log: Option<&DecisionLog>,
     ) -> PyResult<Self> {
         let protocol_denials = match denials {
             "result" => false,
@@ -114,6 +117,7 @@ impl Engine {
             shadow,
             bounds,
             protocol_denials,
+            ledger: log.map(|log| log.0.ledger()),
         };
         Ok(Self(Arc::new(CoreEngine::new(
             policies.0.clone(),
@@ -156,20 +160,23 @@ impl Engine {
         let times = Times { started, ended };
         let took = ended.saturating_sub(started);
         self.0.counts().observe(&core, took);
-        let decided = Decided {
-            core,
-            engine: self.0.clone(),
-            times,
-        };
+        let decided = Decided::new(core, caller.0.clone(), self.0.clone(), times);
         Ok(Decision(Arc::new(decided)))
     }
 
-    #[pyo3(signature = (decision, outcome, *, now_ns = None))]
+    #[pyo3(signature = (decision, outcome, *, status = None, fault = None, now_ns = None))]
     #[expect(
         clippy::unused_self,
         reason = "a decision knows its engine; the caller need not"
     )]
-    fn settle(&self, decision: &Decision, outcome: &str, now_ns: Option<u64>) -> PyResult<()> {
+    fn settle(
+        &self,
+        decision: &Decision,
+        outcome: &str,
+        status: Option<u16>,
+        fault: Option<&str>,
+        now_ns: Option<u64>,
+    ) -> PyResult<()> {
         let outcome = match outcome {
             "done" => Outcome::Done,
             "unknown" => Outcome::Unknown,
@@ -180,8 +187,15 @@ impl Engine {
                 ));
             }
         };
+        decision.0.note(status, fault);
         decision.0.settle(outcome, now_ns);
+        decision.0.record();
         Ok(())
+    }
+
+    #[expect(clippy::unused_self, reason = "as above")]
+    fn record(&self, decision: &Decision) {
+        decision.0.record();
     }
 
     fn filter_list<'py>(

@@ -7,6 +7,7 @@ mod document;
 mod engine;
 mod errors;
 mod limits;
+mod log;
 mod policy;
 mod wire;
 
@@ -24,6 +25,8 @@ mod _core {
     use crate::errors::PolicyError;
     #[pymodule_export]
     use crate::limits::LimitTable;
+    #[pymodule_export]
+    use crate::log::{DecisionLog, verify_log};
     #[pymodule_export]
     use crate::policy::{Diagnostic, PolicySet};
     #[pymodule_export]

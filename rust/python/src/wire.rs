@@ -193,12 +193,13 @@ impl Intake {
                     tag: forward.tag,
                     token: forward.token,
                     request: PyBytes::new(py, &forward.bytes).unbind(),
+                    decided: Arc::new(Decided::new(
+                        forward.decision,
+                        forward.caller.clone(),
+                        forward.engine,
+                        times.get(),
+                    )),
                     caller: forward.caller,
-                    decided: Arc::new(Decided {
-                        core: forward.decision,
-                        engine: forward.engine,
-                        times: times.get(),
-                    }),
                     answering: Box::new(Answering::new(forward.asked)),
                     step: None,
                 };
@@ -206,10 +207,9 @@ impl Intake {
             }
             Received::HandOver(request) => {
                 let decided = request.decision.zip(request.engine);
-                let decided = decided.map(|(core, engine)| Decided {
-                    core,
-                    engine,
-                    times: times.get(),
+                let decided = decided.zip(request.caller.as_ref());
+                let decided = decided.map(|((core, engine), caller)| {
+                    Decided::new(core, caller.clone(), engine, times.get())
                 });
                 let handed = HandedOver {
                     tag: request.tag.unwrap_or_default(),
@@ -369,19 +369,34 @@ type Fed<'py> = (u8, Option<Bound<'py, PyBytes>>);
 
 impl Exchange {
     fn stepped<'py>(&mut self, py: Python<'py>, step: Step, out: &[u8]) -> Fed<'py> {
+        let look = !step.see.is_empty() || step.check.is_some();
         let state = match &step.state {
             State::More => MORE,
             State::Done { reusable } => {
+                self.decided.note(Some(self.answering.status()), None);
                 self.decided.settle(Outcome::Done, None);
+                // What has to be looked at first may turn out to be no answer.
+                if !look {
+                    self.decided.record();
+                }
                 if *reusable { DONE } else { CLOSED }
             }
             State::Odd => ODD,
             State::Fault { .. } => FAULT,
         };
-        let look = !step.see.is_empty() || step.check.is_some();
+        if state != DONE && self.answering.status() != 0 {
+            self.decided.note(Some(self.answering.status()), None);
+        }
         self.step = (look || state == FAULT).then(|| Box::new(step));
         let out = (!out.is_empty()).then(|| PyBytes::new(py, out));
         (if look { state | LOOK } else { state }, out)
+    }
+
+    /// Ends the call: an answer of our own is all that becomes of it.
+    fn fail(&self, code: &str) {
+        self.decided.note(None, Some(code));
+        self.decided.settle(Outcome::Unknown, None);
+        self.decided.record();
     }
 }
 
@@ -504,6 +519,7 @@ impl Exchange {
         message: &str,
         status: u16,
     ) -> Bound<'py, PyBytes> {
+        self.fail(code);
         let fault = self.decided.fault_of(code, message, status);
         PyBytes::new(py, &self.answering.refusal(&fault))
     }
@@ -516,6 +532,7 @@ impl Exchange {
         message: &str,
         status: u16,
     ) -> Option<Bound<'py, PyBytes>> {
+        self.fail(code);
         let fault = self.decided.fault_of(code, message, status);
         let event = self.answering.last_event(&fault)?;
         Some(PyBytes::new(py, &event))

@@ -136,6 +136,7 @@ impl Seen {
             version: self.version.as_deref(),
             method: again.value(Name::Method),
             name: again.value(Name::Subject),
+            trace: again.value(Name::TraceParent),
             repeated: None,
         }
     }

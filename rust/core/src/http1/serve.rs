@@ -15,6 +15,7 @@ use super::{Forward, HandedOver, Received};
 use crate::caller::Caller;
 use crate::decision::Decision;
 use crate::denial;
+use crate::ledger::{End, Entry};
 use crate::limit::QuotaKey;
 use crate::ratelimit;
 use crate::time::Nanos;
@@ -79,6 +80,16 @@ pub(super) fn serve<'s, 'a: 's>(
     if !decision.allowed {
         let protocol = route.engine.options().protocol_denials;
         let answer = denial::answer(&decision, protocol);
+        let end = End::default();
+        route.engine.record(|| {
+            Some(Entry {
+                decision,
+                caller,
+                at: now,
+                decide_ns: took,
+                end,
+            })
+        });
         return Ok(Received::Answer(forward::answer(&answer, false)));
     }
     if !gate.is_simple(&decision, body) {
