@@ -47,7 +47,7 @@ def measure(pace: Pace, cores: Cores) -> Result:
             mark=REFUSED,
         )
         rig.bear(legal)
-        for _ in range(2 * pace.rounds):
+        for _ in range(pace.rounds + 1):
             quiet = rig.bear(legal)
             with rig.under(noisy) as finish:
                 pairs.add(quiet, rig.bear(legal))

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 64 * 1024
 MAX_INFORMATIONAL = 8
 """1xx answers accepted before the final one."""
-HIGH_WATER_BYTES = 64 * 1024
-"""Received and not yet taken, at which reading pauses."""
+HIGH_WATER_BYTES = 16 * 1024
+"""Received and not yet taken, at which reading pauses: little, since every client that takes
+nothing of its answer holds so much."""
 SIP_BYTES = 32 * 1024
 """What is read at once from a server that sends more than that at once. Event loops by themselves
 would read up to 8 MB of it before anyone else has a turn."""
