@@ -245,6 +245,13 @@ def test_logs_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
     assert "2 lines out of order" in run(tmp_path, limited(), line(70), line(0), line(1)).output
 
 
+def test_a_log_may_come_on_standard_input(tmp_path: Path) -> None:
+    document, log = write(tmp_path, limited(), *(line(at) for at in range(5)))
+    arguments = [document, "-", "--format", "json"]
+    done = CliRunner().invoke(command, arguments, input=Path(log).read_text())
+    assert json.loads(done.stdout)["decided"] == {"allowed": 2, "limit-exceeded": 3}
+
+
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     document, _ = write(tmp_path, limited())
     done = CliRunner().invoke(command, [document, str(tmp_path / "none.jsonl")])

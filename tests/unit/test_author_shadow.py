@@ -105,7 +105,8 @@ def test_the_document_itself(tmp_path: Path) -> None:
     assert "the document is in shadow mode as a whole" in inside.stderr
     below = promote(path, "/default")
     assert "`/default` is in shadow mode because the document is" in below.stderr
-    assert promote(path, "").exit_code == 0
+    told = {"policy": str(path), "rule": "", "mode": "enforce"}
+    assert json.loads(promote(path, "", "--format", "json").stdout) == told
     assert promote(path, "/tools/t").exit_code == 0
     assert "mode: enforce, tools: {t: {mode: enforce}}" in path.read_text()
 

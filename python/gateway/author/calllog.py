@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import heapq
 import re
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
@@ -81,6 +83,7 @@ class Calls:
     """The calls of several logs, in the order in which they were made. Can be gone through once.
 
     Args:
+        files: their paths; `-` is standard input.
         grants: only calls of these; of all, if there are none.
         servers: likewise.
     """
@@ -104,7 +107,7 @@ class Calls:
 
     def _file(self, path: Path) -> Iterator[Logged]:
         loads = orjson.loads
-        with path.open("rb") as file:
+        with _opened(path) as file:
             for number, line in enumerate(file, 1):
                 if line.isspace():
                     continue
@@ -161,6 +164,11 @@ class Calls:
             tuple(_shadow(told)) if told.get("shadow") else (),
             told.get("fault") != "upstream-unreachable",
         )
+
+
+def _opened(path: Path) -> AbstractContextManager[BinaryIO]:
+    """A file, or standard input for `-`."""
+    return nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb")
 
 
 def _names(told: dict[str, Any], values: dict[str, Any]) -> tuple[str, ...] | None:

@@ -61,7 +61,8 @@ def command(
 ) -> None:
     """Decide the calls of LOGS again by POLICY, on a clock that shows when they were made.
 
-    LOGS are decision logs, or lists of calls, one JSON object a line:
+    LOGS are decision logs (`-` reads one from standard input), or lists of calls, one JSON object a
+    line:
 
     \b
         {"at": "2026-03-02T10:00:12Z", "tool": "pay", "args": {"amount": 5}, "grant": "ci"}

@@ -33,6 +33,8 @@ def command() -> None:
 def summarise(logs: tuple[Path, ...], metrics: str | None, style: str) -> None:
     """Tell by rule, grant and tool what shadow mode recorded in decision logs.
 
+    `-` reads a log from standard input.
+
     Metrics tell the numbers by rule only, since the sidecar's start.
     """
     if bool(logs) == (metrics is not None):
@@ -64,7 +66,8 @@ def summarise(logs: tuple[Path, ...], metrics: str | None, style: str) -> None:
 @click.argument("policy", type=click.Path(path_type=Path))
 @click.argument("rule")
 @click.option("--dry-run", is_flag=True, help="Print the file instead of writing it.")
-def promote(policy: Path, rule: str, dry_run: bool) -> None:
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
+def promote(policy: Path, rule: str, dry_run: bool, style: str) -> None:
     """Put what RULE points to in POLICY in force.
 
     RULE is an RFC 6901 pointer, as `summarise` and the decision log tell it, such as
@@ -93,7 +96,10 @@ def promote(policy: Path, rule: str, dry_run: bool) -> None:
     except OSError as error:
         report(f"error: cannot write `{policy}`: {(error.strerror or str(error)).lower()}")
         raise click.exceptions.Exit(EXIT_INVALID) from error
-    click.echo(f"{policy}: `{rule or 'the document'}` is in force")
+    if style == "json":
+        click.echo(json.dumps({"policy": str(policy), "rule": rule, "mode": "enforce"}))
+    else:
+        click.echo(f"{policy}: `{rule or 'the document'}` is in force")
 
 
 def _words(summary: Summary) -> Iterable[str]:
