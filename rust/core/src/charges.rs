@@ -9,11 +9,11 @@ use smallvec::SmallVec;
 
 use crate::caller::{Caller, Subject};
 use crate::decision::{Code, ShadowDenial};
-use crate::evaluate::{Entries, Refusal};
+use crate::evaluate::Refusal;
 use crate::json::{Kind, Value};
 use crate::limit::{Algorithm, Charge, LimitTable, QuotaKey, Reading};
 use crate::policy::condition::{ArgPath, Lookup};
-use crate::policy::{Cost, LimitUse, Mode, PolicySet, Quota, QuotaId};
+use crate::policy::{Cost, Entry, LimitUse, Mode, PolicySet, Quota, QuotaId};
 
 /// The charges of one call, and the places of the policy that asked for them.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub struct Places<'p> {
     /// The enforced place with the least `max`.
     pub enforced: Option<&'p LimitUse>,
     /// The places in shadow mode.
-    pub shadow: SmallVec<[&'p LimitUse; 1]>,
+    pub shadow: Vec<&'p LimitUse>,
 }
 
 impl<'p> Places<'p> {
@@ -105,7 +105,7 @@ impl<'a> Asking<'a> {
     /// [`Refusal`] with `cost-invalid` or `indeterminate` where an enforced limit cannot read its argument.
     pub fn collect(
         &self,
-        entries: &Entries<'a>,
+        entries: &[&'a Entry],
         shadow: &mut Vec<ShadowDenial>,
         out: &mut Charges<'a>,
     ) -> Result<(), Refusal> {
@@ -138,7 +138,7 @@ impl<'a> Asking<'a> {
         let max = Some(place.max);
         let Some(at) = known else {
             let quota = self.policy.quota(place.quota);
-            let (key, cost) = (self.key(place.quota)?, self.cost(quota)?);
+            let (key, cost) = (self.key(place.quota, quota)?, self.cost(quota)?);
             out.charges.push(Charge {
                 key,
                 counting: &quota.counting,
@@ -151,7 +151,7 @@ impl<'a> Asking<'a> {
                 id: place.quota,
                 quota,
                 enforced: enforce.then_some(place),
-                shadow: (!enforce).then_some(place).into_iter().collect(),
+                shadow: if enforce { Vec::new() } else { vec![place] },
             });
             return Ok(());
         };
@@ -187,13 +187,13 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// The identity of the count: what the quota means, and whose it is.
+    /// The identity of the count: what the quota of this id means, and whose it is.
     ///
     /// # Errors
     ///
     /// [`Code::Indeterminate`] where the argument that the quota goes by cannot be read exactly.
-    pub fn key(&self, id: QuotaId) -> Result<QuotaKey, Code> {
-        let quota = self.policy.quota(id);
+    #[inline]
+    pub fn key(&self, id: QuotaId, quota: &Quota) -> Result<QuotaKey, Code> {
         let subject = self.caller.subject(quota.scope);
         let hash = |value: Option<&[u8]>| self.table.quota_key(subject, &quota.identity, value);
         match &quota.key {

@@ -14,12 +14,12 @@ use crate::claims::{Claims, Disagreement, HEADER_MISMATCH};
 use crate::counts::{self, Grid};
 use crate::decision::{Code, Decision, Kind, ShadowDenial};
 use crate::engine::Options;
-use crate::evaluate::{Entries, Evaluation, Witness};
+use crate::evaluate::{Evaluation, Witness};
 use crate::json::{self, FaultKind, Index, Value};
 use crate::ledger::{Noted, Permit};
 use crate::limit::{LimitTable, Reading, Release, Reservation, Verdict};
 use crate::message::{self, Era, Message, Shape};
-use crate::policy::{LimitUse, PolicySet, Quota};
+use crate::policy::{Entries, Entry, LimitUse, PolicySet, Quota};
 use crate::refused::{Refused, enforced, refused, unavailable};
 use crate::time::Nanos;
 
@@ -220,18 +220,19 @@ impl Deciding<'_> {
             shadow: Vec::new(),
             witness,
         };
-        let matched = if is_call {
+        let mut entries = Entries::new();
+        let passed = if is_call {
             let name = message
                 .target
                 .as_ref()
                 .map(|text| text.to_cow())
                 .unwrap_or_default();
-            evaluation.tool(&name, root)
+            evaluation.tool(&name, root, &mut entries)
         } else {
-            evaluation.method(message, self.caller.revision(), root)
+            evaluation.method(message, self.caller.revision(), root, &mut entries)
         };
         decision.shadow = evaluation.shadow;
-        let entries = matched?;
+        passed?;
         decision.label = label(&entries, is_call, policy);
         let asking = Asking {
             policy,
@@ -378,8 +379,8 @@ fn describe(decision: &mut Decision, message: &Message<'_>) {
 }
 
 /// The row to count in: the entry that names the tool, not `all_tools`.
-fn label(entries: &Entries<'_>, is_call: bool, policy: &PolicySet) -> u32 {
-    let all_tools = policy.all_tools().map(|id| policy.entry(id).label);
+fn label(entries: &[&Entry], is_call: bool, policy: &PolicySet) -> u32 {
+    let all_tools = policy.all_tools().map(|entry| entry.label);
     let own = entries
         .iter()
         .map(|entry| entry.label)

@@ -7,16 +7,11 @@
 
 use std::fmt;
 
-use smallvec::SmallVec;
-
 use crate::decision::{Code, ShadowDenial};
 use crate::json::Value;
 use crate::message::{self, Message, Shape};
 use crate::policy::condition::Truth;
-use crate::policy::{Effect, Entry, EntryEffect, Mode, PolicySet, Rule};
-
-/// Entries of the policy that apply to one message: at most a handful.
-pub type Entries<'p> = SmallVec<[&'p Entry; 8]>;
+use crate::policy::{Effect, Entries, Entry, EntryEffect, Mode, PolicySet, Rule};
 
 /// A refusal by a rule.
 #[derive(Debug)]
@@ -50,17 +45,25 @@ pub struct Evaluation<'p, 'w> {
 }
 
 impl<'p> Evaluation<'p, '_> {
-    /// Decides a tool call by its rules. The entries that matched come back for the limits.
+    /// Decides a tool call by its rules. The entries that match are added to `entries`, for the limits.
     ///
     /// # Errors
     ///
     /// The first [`Refusal`] in the order of the language.
-    pub fn tool(&mut self, name: &str, root: Option<Value<'_>>) -> Result<Entries<'p>, Refusal> {
+    pub fn tool(
+        &mut self,
+        name: &str,
+        root: Option<Value<'_>>,
+        entries: &mut Entries<'p>,
+    ) -> Result<(), Refusal> {
         let policy = self.policy;
         let document = policy.mode();
-        let mut ids = SmallVec::new();
+        if let Some(all) = policy.all_tools() {
+            entries.push(all);
+        }
+        let general = entries.len();
         // A name that an entry spells out is what its author meant, however it looks.
-        let literal = policy.tool_entries(name, &mut ids);
+        let literal = policy.tool_entries(name, entries);
         if !literal && !plain_name(name) && !policy.names_literally(name) {
             self.refuse(document, Code::ToolNameInvalid, "/tools", || {
                 "the tool name has characters outside `A-Za-z0-9_.-` or more than 128 of them, and \
@@ -73,7 +76,7 @@ impl<'p> Evaluation<'p, '_> {
                 format!("there is no tool `{}`", shown(name))
             })?;
         }
-        if ids.is_empty() && policy.default_effect() == Effect::Deny {
+        if entries.len() == general && policy.default_effect() == Effect::Deny {
             self.refuse(document, Code::DefaultDeny, "/default", || {
                 format!("no rule allows the tool `{}`", shown(name))
             })?;
@@ -86,24 +89,18 @@ impl<'p> Evaluation<'p, '_> {
                 )
             })?;
         }
-        let mut entries = Entries::new();
-        if let Some(id) = policy.all_tools() {
-            entries.push(policy.entry(id));
-        }
-        entries.extend(ids.iter().map(|id| policy.entry(*id)));
         self.entries(
-            &entries,
+            entries,
             What {
                 kind: "tool",
                 name,
                 denied: Code::ToolDenied,
             },
             root,
-        )?;
-        Ok(entries)
+        )
     }
 
-    /// Decides a message other than a tool call.
+    /// Decides a message other than a tool call, as [`Evaluation::tool`] does one.
     ///
     /// # Errors
     ///
@@ -113,15 +110,15 @@ impl<'p> Evaluation<'p, '_> {
         message: &Message<'_>,
         revision: Option<&str>,
         root: Option<Value<'_>>,
-    ) -> Result<Entries<'p>, Refusal> {
+        entries: &mut Entries<'p>,
+    ) -> Result<(), Refusal> {
         let policy = self.policy;
         let Some(method) = message.method.as_ref().map(|text| text.to_cow()) else {
             // A response to the server's own request: the server asked for it.
-            return Ok(Entries::new());
+            return Ok(());
         };
-        let mut ids = SmallVec::new();
-        policy.method_entries(&method, &mut ids);
-        if ids.is_empty()
+        policy.method_entries(&method, entries);
+        if entries.is_empty()
             && policy.default_effect() == Effect::Deny
             && !passes_by_default(&method, message.shape)
         {
@@ -150,17 +147,15 @@ impl<'p> Evaluation<'p, '_> {
                 ),
             });
         }
-        let entries: Entries<'p> = ids.into_iter().map(|id| policy.entry(id)).collect();
         self.entries(
-            &entries,
+            entries,
             What {
                 kind: "method",
                 name: &method,
                 denied: Code::MethodDenied,
             },
             root,
-        )?;
-        Ok(entries)
+        )
     }
 
     fn entries(

@@ -74,7 +74,7 @@ pub fn ratios(engine: &Engine, caller: &Caller, now: Nanos) -> BTreeMap<String, 
 
 fn one(asking: &Asking<'_>, place: &LimitUse, quota: &Quota, now: Nanos) -> Option<Usage> {
     let charge = Charge {
-        key: asking.key(place.quota).ok()?,
+        key: asking.key(place.quota, quota).ok()?,
         counting: &quota.counting,
         cost: 0,
         max: Some(place.max),

@@ -27,16 +27,20 @@ pub enum Kind {
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
     source: &'a str,
+    /// From the document's first to the end of what it lies in.
     nodes: &'a [Node],
     at: u32,
+    /// The one of `nodes` that it is, so that it is looked up once.
+    node: Node,
 }
 
 impl<'a> Value<'a> {
-    pub(super) const fn root(source: &'a str, nodes: &'a [Node]) -> Self {
+    pub(super) fn root(source: &'a str, nodes: &'a [Node]) -> Self {
         Self {
             source,
             nodes,
             at: 0,
+            node: nodes.first().copied().unwrap_or_default(),
         }
     }
 
@@ -71,13 +75,13 @@ impl<'a> Value<'a> {
     /// Offset of its first byte in the source.
     #[must_use]
     pub fn start(self) -> usize {
-        self.node().start as usize
+        self.node.start as usize
     }
 
     /// Offset past its last byte in the source.
     #[must_use]
     pub fn end(self) -> usize {
-        self.node().end as usize
+        self.node.end as usize
     }
 
     /// Members of an object or elements of an array, counted one by one; 0 for anything else.
@@ -93,7 +97,7 @@ impl<'a> Value<'a> {
     /// It has no members and no elements.
     #[must_use]
     pub fn is_empty(self) -> bool {
-        self.node().next() == self.at as usize + 1
+        self.node.next() == self.at as usize + 1
     }
 
     /// The members of an object in the order they were written; none for anything else.
@@ -164,35 +168,23 @@ impl<'a> Value<'a> {
     /// What lies between the quotes of what is known to be a string.
     #[inline]
     fn content(self) -> Text<'a> {
-        let node = self.node();
+        let node = self.node;
         let raw = self
             .source
-            .get(node.start as usize + 1..self.end().saturating_sub(1));
+            .get(self.start() + 1..self.end().saturating_sub(1));
         Text::new(raw.unwrap_or_default(), node.start, !node.is_escaped())
-    }
-
-    #[inline]
-    fn node(self) -> Node {
-        const NOWHERE: Node = Node {
-            start: 0,
-            end: 0,
-            next: 0,
-        };
-        self.nodes.get(self.at as usize).copied().unwrap_or(NOWHERE)
     }
 
     fn inside(self, kind: Kind) -> Inside<'a> {
         let end = if self.kind() == kind {
-            self.node().next()
+            self.node.next()
         } else {
             0
         };
         Inside {
-            first: Value {
-                at: self.at + 1,
-                ..self
-            },
-            end,
+            source: self.source,
+            nodes: self.nodes.get(..end).unwrap_or_default(),
+            next: self.at + 1,
         }
     }
 }
@@ -207,20 +199,24 @@ impl fmt::Debug for Value<'_> {
 /// The nodes directly inside a container.
 #[derive(Clone, Copy, Debug)]
 struct Inside<'a> {
-    first: Value<'a>,
-    end: usize,
+    source: &'a str,
+    /// Up to the end of the container.
+    nodes: &'a [Node],
+    next: u32,
 }
 
 impl<'a> Inside<'a> {
     #[inline]
     fn step(&mut self) -> Option<Value<'a>> {
-        let value = self.first;
-        let node = value.nodes.get(value.at as usize)?;
-        if value.at as usize >= self.end {
-            return None;
-        }
-        self.first.at = node.next & !Node::ESCAPED;
-        Some(value)
+        let at = self.next;
+        let node = *self.nodes.get(at as usize)?;
+        self.next = node.next & !Node::ESCAPED;
+        Some(Value {
+            source: self.source,
+            nodes: self.nodes,
+            at,
+            node,
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use super::quotas::{Groups, floor_units};
 use super::rule_form::RuleForm;
 use super::shape::Cursor;
 use super::tree::{self, Syntax};
-use super::{Entry, EntryId, LimitUse, PolicySet, Quota, QuotaId, Rule};
+use super::{Entry, LimitUse, PolicySet, Quota, QuotaId, Rule};
 
 pub(super) fn parse(source: &[u8], name: &str) -> Result<PolicySet, Vec<Diagnostic>> {
     let mut problems = Problems::default();
@@ -86,10 +86,7 @@ fn compile(document: &Document, problems: &mut Problems) -> Option<PolicySet> {
         warnings: Vec::new(),
         default: document.default,
         mode: document.mode,
-        all_tools: document
-            .all_tools
-            .as_ref()
-            .map(|_| EntryId(id(entries.len() - 1))),
+        all_tools: document.all_tools.as_ref().map(|_| entries.len() - 1),
         entries,
         quotas,
         labels: labels.texts,

@@ -85,9 +85,8 @@ pub enum Scope {
     Global,
 }
 
-/// An entry of one policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntryId(pub u32);
+/// Entries that apply to one message: at most a handful.
+pub type Entries<'p> = SmallVec<[&'p Entry; 8]>;
 
 /// A quota of one policy; an index into [`PolicySet::quotas`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -199,7 +198,8 @@ pub struct PolicySet {
     default: Effect,
     mode: Mode,
     entries: Vec<Entry>,
-    all_tools: Option<EntryId>,
+    /// Index into `entries`.
+    all_tools: Option<usize>,
     quotas: Vec<Quota>,
     labels: Vec<String>,
     tools: Names,
@@ -252,6 +252,9 @@ impl PolicySet {
     /// The first element of `hide` that names `tool`, as a pointer.
     #[must_use]
     pub fn hidden(&self, tool: &str) -> Option<&str> {
+        if !self.hides_anything() {
+            return None;
+        }
         let first = *self.hide.find(tool, &mut SmallVec::new()).first()?;
         self.hide_pointers.get(first as usize).map(String::as_str)
     }
@@ -264,40 +267,35 @@ impl PolicySet {
 
     /// Adds to `out` the entries of `tools` that name `tool`, in the order of the document, each once. Tells
     /// whether one of them is for this very name.
-    pub fn tool_entries(&self, tool: &str, out: &mut SmallVec<[EntryId; 8]>) -> bool {
-        Self::find_entries(&self.tools, tool, out)
+    pub fn tool_entries<'p>(&'p self, tool: &str, out: &mut Entries<'p>) -> bool {
+        self.find_entries(&self.tools, tool, out)
     }
 
     /// Adds to `out` the entries of `methods` that name `method`, in the order of the document, each once.
-    pub fn method_entries(&self, method: &str, out: &mut SmallVec<[EntryId; 8]>) {
-        Self::find_entries(&self.methods, method, out);
+    pub fn method_entries<'p>(&'p self, method: &str, out: &mut Entries<'p>) {
+        self.find_entries(&self.methods, method, out);
     }
 
-    fn find_entries(names: &Names, name: &str, out: &mut SmallVec<[EntryId; 8]>) -> bool {
+    fn find_entries<'p>(&'p self, names: &Names, name: &str, out: &mut Entries<'p>) -> bool {
         let mut room = SmallVec::new();
         let (ids, literal) = names.find_or_match(name, &mut room);
-        out.extend(ids.iter().copied().map(EntryId));
+        for id in ids {
+            if let Some(entry) = self.entries.get(*id as usize) {
+                out.push(entry);
+            }
+        }
         literal
     }
 
     /// The entry that goes for every tool call, `default` notwithstanding.
     #[must_use]
-    pub const fn all_tools(&self) -> Option<EntryId> {
-        self.all_tools
+    pub fn all_tools(&self) -> Option<&Entry> {
+        self.entries.get(self.all_tools?)
     }
 
     /// Every entry, in the order of the document.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
-    }
-
-    /// The entry of an id of this policy.
-    ///
-    /// # Panics
-    /// With an id of another policy.
-    #[must_use]
-    pub fn entry(&self, id: EntryId) -> &Entry {
-        &self.entries[id.0 as usize]
     }
 
     /// The quota of an id of this policy.

@@ -215,7 +215,8 @@ fn one_quota_in_several_places() {
     );
     assert_eq!(policy.quotas().len(), 2, "60 s is a minute, an hour is not");
     let all = policy
-        .entry(policy.all_tools().expect("all_tools"))
+        .all_tools()
+        .expect("all_tools")
         .limits
         .first()
         .expect("a limit");
