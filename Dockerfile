@@ -3,13 +3,13 @@
 #
 # Base images are arguments, so that it also builds where no public registry is at hand:
 #   podman build --format docker --build-arg RUST=… --build-arg PYTHON=… -t interlock .
-# WHEEL may name an image with a wheel in /dist, which is then not built. `--target full` stops before the root is laid
-# out: an image with a shell and a package manager, to build one upon for MCP servers that Interlock starts itself.
+# A folder with a wheel in dist/ saves building one: `--build-context wheel=FOLDER`. `--target full` stops before the
+# root is laid out: an image with a shell and a package manager, to build one upon for MCP servers that Interlock starts
+# itself.
 ARG RUST=docker.io/library/rust:1-slim-bookworm
 ARG PYTHON=docker.io/library/python:3.13-slim-bookworm
-ARG WHEEL=build
 
-FROM ${RUST} AS build
+FROM ${RUST} AS wheel
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 RUN python3 -m venv /venv && /venv/bin/pip install --no-cache-dir 'maturin>=1.10,<2'
@@ -17,8 +17,6 @@ COPY Cargo.toml Cargo.lock pyproject.toml README.md LICENSE ./
 COPY rust rust
 COPY python python
 RUN /venv/bin/maturin build --release --locked --strip --out /dist
-
-FROM ${WHEEL} AS wheel
 
 FROM ${PYTHON} AS full
 COPY python/locks/runtime.txt /tmp/build/

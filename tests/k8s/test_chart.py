@@ -191,8 +191,9 @@ def test_the_policies_load_without_a_warning(name: str) -> None:
                 assert PolicySet.parse(text.encode(), name=key).warnings == []
 
 
-def test_a_configuration_file_is_one_that_interlock_takes(tmp_path: Path) -> None:
-    (item,) = (one for one in rendered("file.yaml") if "interlock.yaml" in one.get("data", {}))
+@pytest.mark.parametrize("name", ["file.yaml", "gateway-grants.yaml"])
+def test_a_configuration_file_is_one_that_interlock_takes(name: str, tmp_path: Path) -> None:
+    (item,) = (one for one in rendered(name) if "interlock.yaml" in one.get("data", {}))
     (tmp_path / "token").write_text("secret")
     for name, text in item["data"].items():
         (tmp_path / name).write_text(text.replace("/run/secrets/upwork", str(tmp_path)))
