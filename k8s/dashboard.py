@@ -276,6 +276,19 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 ((f"sum by (server) (interlock_sessions{{{_SERVER}}})", "{{server}}"),),
             ),
             Panel(
+                "Lines that the decision log left out",
+                "Anything here is a decision that nobody can look up.",
+                "cps",
+                (
+                    (
+                        "sum by (pod) "
+                        f"(rate(interlock_decision_log_dropped_total{{{_POD}}}{_RATE}))",
+                        "{{pod}}",
+                    ),
+                ),
+                thresholds=(0.001, 1),
+            ),
+            Panel(
                 "CPU",
                 "Of one core. A process serves one core's worth of calls.",
                 "percentunit",
