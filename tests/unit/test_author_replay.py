@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from array import array
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gateway.author.document import Document, Node
 from gateway.author.replay import Replay, Replayer
 from gateway.author.suggest import WINDOWS_S, peak, suggest
 from gateway.cli.replay import command
+from support.process import sidecar, upstream
 
 BEGIN = instant("2026-03-02T10:00:00Z") or 0
 SECOND = 1_000_000_000
@@ -218,6 +220,7 @@ def test_what_cannot_be_read_is_counted_and_left_out(tmp_path: Path) -> None:
         '{"at": 5, "tool": 7}',
         '{"ts": 1, "tool": "t", "effect": "allo',
         "",
+        '{"ts":"2026-03-02T10:00:00Z","seq":1,"event":"start","prev":"0","hash":"1"}',
         line(0, code="unauthenticated", effect="deny"),
         line(0, method=None, tool=None),
         line(0),
@@ -240,9 +243,28 @@ def test_logs_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["out_of_order"] == 0
     assert found["findings"][0]["first_ns"] == BEGIN + 2 * SECOND
-    backwards = told(tmp_path, limited(), line(70), line(0), line(1))
-    assert backwards["out_of_order"] == 2
-    assert "2 lines out of order" in run(tmp_path, limited(), line(70), line(0), line(1)).output
+
+
+def test_a_log_is_in_the_order_in_which_calls_ended(tmp_path: Path) -> None:
+    slow = [line(70), line(2), line(0), line(0, grant="h"), line(1)]
+    found = told(tmp_path, limited(max=1), *slow)
+    assert found["out_of_order"] == 0
+    (finding,) = found["findings"]
+    assert finding["first_ns"] == BEGIN + SECOND
+    _, log = write(tmp_path, limited(), *slow)
+    assert [call.at_ns - BEGIN for call in Calls([Path(log)], lookahead=2)] == [
+        0,
+        0,
+        SECOND,
+        2 * SECOND,
+        70 * SECOND,
+    ]
+    late = Replayer(
+        PolicySet.parse(json.dumps(limited()).encode(), name="p.json"),
+        Node(Document("p.json", {}), limited()),
+        slots=64,
+    ).run(Calls([Path(log)], lookahead=1))
+    assert late.out_of_order == 3
 
 
 def test_a_log_may_come_on_standard_input(tmp_path: Path) -> None:
@@ -330,6 +352,44 @@ def test_a_suggestion_has_its_margin_and_knows_no_longer_windows(tmp_path: Path)
     refused = line(0, tool="u", effect="deny", code="default-deny", rule="/default")
     done = run(tmp_path, policy(t={}), line(0), refused, line(1, tool="v"), options=("--suggest",))
     assert set(json.loads(done.stdout)["tools"]) == {"t"}
+
+
+@pytest.mark.e2e
+def test_the_log_of_a_sidecar_is_replayed_as_it_was_decided(tmp_path: Path) -> None:
+    limits = [
+        {"counter": "c", "window": "day", "max": 2},
+        {"counter": "s", "window": "day", "max": 1, "mode": "shadow"},
+    ]
+    bounded = {"deny_if": [{"conditions": [{"path": "args.x", "op": "gt", "value": 1}]}]}
+    document = policy(t={"limits": limits}, u=bounded)
+    path, log = tmp_path / "p.json", tmp_path / "log.jsonl"
+    path.write_text(json.dumps(document))
+    options = ("--policy", str(path), "--log", str(log))
+    with upstream() as server, sidecar(*options, "--upstream", server.url) as one:
+        codes = [one.call(tool) for tool in ("t", "t", "t", "u", "v")]
+        given = {"name": "u", "arguments": {"x": 5}}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": given}
+        codes.append(one.post(call).decision)
+        assert one.stop() == 0
+    done = CliRunner().invoke(command, [str(path), str(log), "--format", "json"])
+    found = json.loads(done.stdout)
+    assert found["logged"] == dict(Counter(codes))
+    # The value of `x` is in no log; all the rest is decided as it was.
+    assert found["logged"] == {
+        "allowed": 3,
+        "limit-exceeded": 1,
+        "default-deny": 1,
+        "tool-denied": 1,
+    }
+    hidden = {"allowed": 3, "limit-exceeded": 1, "default-deny": 1, "not-known": 1}
+    assert found["decided"] == hidden
+    kinds = {(one["kind"], one["rule"]): one["calls"] for one in found["findings"]}
+    assert kinds == {
+        ("same", "/tools/t/limits/0"): 1,
+        ("same", "/default"): 1,
+        ("shadow", "/tools/t/limits/1"): 2,
+    }
+    assert found["unread"]["lines"] == 0
 
 
 def test_calls_can_be_had_from_python(tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ BEFORE_THE_POLICY = frozenset(
 """Codes of refusals that no policy has a say in: another one would not have changed them."""
 
 
+_NOTHING = ""
+"""What a line lacks that tells of the sidecar itself: its start, its end, a reload."""
+
+
 class Logged(NamedTuple):
     """A call that was made.
 
@@ -86,16 +90,19 @@ class Calls:
         files: their paths; `-` is standard input.
         grants: only calls of these; of all, if there are none.
         servers: likewise.
+        lookahead: lines within which the order is mended. A decision log has the line of a call
+            when the call has ended, and tells in it when it was decided.
     """
 
     files: list[Path]
     grants: frozenset[str] = frozenset()
     servers: frozenset[str] = frozenset()
+    lookahead: int = 10_000
     unread: Unread = field(default_factory=Unread)
 
     def __iter__(self) -> Iterator[Logged]:
         """Raises `OSError` where a file cannot be read."""
-        each = [self._file(file) for file in self.files]
+        each = [self._in_order(self._file(file)) for file in self.files]
         merged: Iterable[Logged]
         merged = each[0] if len(each) == 1 else heapq.merge(*each, key=lambda call: call.at_ns)
         for call in merged:
@@ -104,6 +111,17 @@ class Calls:
             if self.servers and call.server not in self.servers:
                 continue
             yield call
+
+    def _in_order(self, calls: Iterator[Logged]) -> Iterator[Logged]:
+        """The calls by when they were decided, as far as the lookahead goes."""
+        # The number keeps calls of one instant as they were, and from being compared themselves.
+        waiting: list[tuple[int, int, Logged]] = []
+        for number, call in enumerate(calls):
+            if len(waiting) < self.lookahead:
+                heapq.heappush(waiting, (call.at_ns, number, call))
+            else:
+                yield heapq.heappushpop(waiting, (call.at_ns, number, call))[2]
+        yield from (call for _, _, call in sorted(waiting))
 
     def _file(self, path: Path) -> Iterator[Logged]:
         loads = orjson.loads
@@ -120,6 +138,8 @@ class Calls:
                     self.unread.add(f"{path}:{number}", "not an object")
                     continue
                 call = self._call(told)
+                if call == _NOTHING:
+                    continue
                 if isinstance(call, str):
                     self.unread.add(f"{path}:{number}", call)
                 elif call is None:
@@ -129,6 +149,8 @@ class Calls:
 
     def _call(self, told: dict[str, Any]) -> Logged | str | None:
         """The call of a line, or what it lacks; None for what no policy decided."""
+        if "event" in told and "tool" not in told:
+            return _NOTHING
         at = _instant(told.get("ts", told.get("at")))
         if at is None:
             return "it has no `ts`, an RFC 3339 instant or seconds since 1970"

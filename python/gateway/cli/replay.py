@@ -115,7 +115,7 @@ def _words(result: Replay, unread: Unread) -> Iterable[str]:
         found = [one for one in result.findings.values() if one.kind == kind]
         if found:
             yield ""
-            yield title
+            yield title + (", as before" if kind == "same" and result.was else "")
         for one in sorted(found, key=lambda one: -len(one.at_ns)):
             yield from _finding(one, result, first, last)
     if result.unknown:
