@@ -183,13 +183,22 @@ def goproxy(site: Site) -> Process:
     return Process(command, site.port, site.cpus)
 
 
-def interlock(site: Site, policy: bytes, *options: str) -> Process:
-    """Interlock before the server, with its admin port and its defaults but for `options`."""
+LOGGING = "interlock with its log"
+"""Interlock as it comes; by itself it is compared without, as the others write none."""
+
+
+def interlock(site: Site, policy: bytes, *options: str, log: bool = False) -> Process:
+    """Interlock before the server, with its admin port and its defaults but for `options`.
+
+    Args:
+        log: whether each decision is written to a file.
+    """
     policy_file = site.write("policy.json", policy.decode())
     command = [sys.executable, "-m", "gateway", "run", "--policy", policy_file]
     command += ["--upstream", f"http://127.0.0.1:{site.upstream}/mcp"]
     command += ["--listen", f"127.0.0.1:{site.port}", "--admin", "127.0.0.1:0"]
     command += ["--state", str(site.folder / "state"), *options]
+    command += ["--log", str(site.folder / "decisions.jsonl") if log else "none"]
     return Process(command, site.port, site.cpus)
 
 
@@ -210,6 +219,7 @@ def peers(policy: bytes) -> dict[str, Peer]:
         "haproxy": haproxy,
         "go": goproxy,
         "interlock": lambda site: interlock(site, policy),
+        LOGGING: lambda site: interlock(site, policy, log=True),
     }
     if has_option("--no-fast-path"):
         found["interlock --no-fast-path"] = lambda site: interlock(site, policy, "--no-fast-path")
