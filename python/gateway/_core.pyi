@@ -517,6 +517,9 @@ class Intake:
             Failed: a defect; the connection must end with its answer.
         """
 
+    def set_peer(self, grant: str | None) -> None:
+        """Say whose the connection is, whatever its messages say: this grant's, or if None nobody's
+        who may be taken for the anonymous grant. A message with a token goes by that."""
     def take_raw(self) -> bytes:
         """All that was not served yet, as it came; nothing is kept after this."""
     @property

@@ -23,6 +23,7 @@ from gateway.identity import GrantIdentity
 from gateway.policies import watch
 from gateway.routes import Route, Routes
 from gateway.settings import Settings, changed_for_good
+from gateway.tls import Tls
 from gateway.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ class Gateway:
 
     Raises:
         SettingsError: a server cannot be used as it is described.
-        OSError: a policy cannot be read.
+        OSError: a policy or a certificate cannot be read.
         PolicyError: a policy is not valid.
+
+    Attributes:
+        tls: what the listener agrees to with clients; None serves in the clear.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Gateway:
             self._paths |= {path: service, path + b"/": service}
             if len(self._upstreams) == 1:
                 self._paths |= {PREFIX: service, PREFIX + b"/": service}
+        self.tls = None if settings.tls is None else Tls(settings.tls)
         self._identity = GrantIdentity(settings)
         self._identity.learned = self._learn
         self._door = HttpDoor(settings, self._paths, self._identity, log=log)
@@ -204,6 +209,8 @@ class Gateway:
             upstream = self._upstreams.get(server.name)
             if isinstance(upstream, HttpUpstream):
                 upstream.send_headers(server.headers)
+        if self.tls is not None:
+            self.tls.renew()
         self._identity.install(kept)
         if self._port is not None:
             self._port.serve(self._services())

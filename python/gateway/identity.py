@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway._core import Caller, fingerprint
 from gateway.mcp import revision_name
+from gateway.pattern import matches
+from gateway.tls import PEER
 
 if TYPE_CHECKING:
     from gateway.asgi import Scope
     from gateway.settings import JwtSettings, Settings
     from gateway.signed import Verifier
+    from gateway.tls import Peer
 
 MAX_SIGNED = 4096
 """Verified tokens that are remembered; what is open for one that is forgotten ends when the
@@ -33,10 +36,12 @@ class Known:
 
     Attributes:
         token: the SHA-256 of the token that says so; None for a request without.
+        peer: the client's certificate, if it is that which says so.
     """
 
     grant: str
     token: bytes | None = None
+    peer: Peer | None = None
 
 
 class Identity(Protocol):
@@ -47,6 +52,13 @@ class Identity(Protocol):
 
     def holds(self, known: Known) -> bool:
         """Whether the same request would still be known as the same grant's."""
+
+    @property
+    def certifies(self) -> bool:
+        """Whether a certificate may name a grant."""
+
+    def certified(self, peer: Peer) -> str | None:
+        """The grant that a client's certificate names."""
 
 
 class GrantIdentity:
@@ -79,6 +91,11 @@ class GrantIdentity:
             for grant in settings.grants
             for token in grant.tokens
         }
+        self._certificates = [
+            (grant.name, grant.certificate)
+            for grant in settings.grants
+            if grant.certificate is not None
+        ]
         jwts = {grant.name: grant.jwt for grant in settings.grants if grant.jwt is not None}
         if jwts == self._jwts:
             return
@@ -119,6 +136,10 @@ class GrantIdentity:
         """Whose token it is, or the anonymous grant's if there is none."""
         value = fields.get(b"authorization")
         if value is None or not (self._tokens or self._verifier):
+            peer: Peer | None = scope.get("extensions", {}).get(PEER)
+            if peer is not None and self._certificates:
+                certified = self.certified(peer)
+                return None if certified is None else Known(certified, peer=peer)
             return None if self._anonymous is None else Known(self._anonymous)
         token = fingerprint(value)
         if token is None:
@@ -133,12 +154,29 @@ class GrantIdentity:
 
     def holds(self, known: Known) -> bool:
         """Whether the same request would still be known as the same grant's."""
+        if known.peer is not None:
+            return known.grant == self.certified(known.peer)
         if known.token is None:
             return known.grant == self._anonymous
         signed = self._signed.get(known.token)
         if signed is not None and signed.grant == known.grant:
             return self._clock() < signed.until
         return known.grant == self._grant(known.token)
+
+    @property
+    def certifies(self) -> bool:
+        """Whether a certificate may name a grant."""
+        return bool(self._certificates)
+
+    def certified(self, peer: Peer) -> str | None:
+        """The grant that a client's certificate names; None if that is none, or several."""
+        named = [
+            name
+            for name, one in self._certificates
+            if (one.subject is not None and one.subject == peer.subject)
+            or (one.spiffe and peer.spiffe is not None and matches(one.spiffe, peer.spiffe))
+        ]
+        return named[0] if len(named) == 1 else None
 
     def _grant(self, token: bytes) -> str | None:
         # The time that a look-up takes tells of digests, which nobody can choose, and of no token.

@@ -84,7 +84,8 @@ async def _run(settings: Settings, source: ConfigSource | None) -> int:
     await gateway.start()
     signals = Signals(gateway.reload)
     fast = gateway.fast_path(data.getsockname()[:2])
-    listener = Listener(gateway.data, data, fast=fast)
+    tls = None if gateway.tls is None else gateway.tls.context
+    listener = Listener(gateway.data, data, fast=fast, tls=tls)
     await listener.start()
     operators = await serve_admin(partial(tell, gateway.admin_view), admin, settings)
     announce(settings)
@@ -201,7 +202,8 @@ async def serve_admin(ask: Ask, sock: socket.socket | None, settings: Settings) 
 
 def announce(settings: Settings) -> None:
     """Print the line that says where the sidecar serves."""
-    base = f"http://{settings.listen}/mcp"
+    scheme = "http" if settings.tls is None else "https"
+    base = f"{scheme}://{settings.listen}/mcp"
     several = len(settings.servers) > 1
     names = [f"/{server.name}" if several else "" for server in settings.servers]
     places = [f"mcp={base}{name}" for name in names]

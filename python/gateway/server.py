@@ -13,6 +13,7 @@ import asyncio
 import logging
 import resource
 import socket
+import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +33,7 @@ from hypercorn.utils import parse_socket_addr, wrap_app
 from gateway.downstream.inbox import ClientLeft, Inbox, Pause
 from gateway.downstream.pressure import reset, restrain, restrain_kernel
 from gateway.errors import Problem, StartError
+from gateway.tls import HANDSHAKE_S, PEER, peer_of
 
 if TYPE_CHECKING:
     from hypercorn.protocol import ProtocolWrapper
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.asgi import ASGIApp, Receive, Scope, Send
     from gateway.downstream.wire import Port
     from gateway.settings import Address
+    from gateway.tls import Peer
 
 _log = logging.getLogger("interlock.server")
 
@@ -106,12 +109,21 @@ class Listener:
     Args:
         fast: serves plain HTTP/1.1 without the application, as far as it can; not used with a
             hypercorn that this module was not written for.
+        tls: what to agree to with clients; None serves in the clear.
 
     Attributes:
         port: the port that was bound.
     """
 
-    def __init__(self, app: ASGIApp, sock: socket.socket, *, fast: Port | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        *,
+        fast: Port | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls = tls
         self._app = wrap_app(cast("ASGIFramework", _http_only(app)), 0, "asgi")
         self._sock = sock
         self.port = int(sock.getsockname()[1])
@@ -128,7 +140,11 @@ class Listener:
         if self._fast is not None:
             self._fast.take_over = self._take_over
         self._server = await asyncio.get_running_loop().create_server(
-            self._accept, sock=self._sock, backlog=BACKLOG
+            self._accept,
+            sock=self._sock,
+            backlog=BACKLOG,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_S,
         )
 
     async def drain(self, grace_s: float, *, hurry: asyncio.Event | None = None) -> None:
@@ -270,7 +286,9 @@ class _Connection(TCPServer):
             # Out of the group, which would wrap what this raises then elsewhere.
             client = parse_socket_addr(sock.family, sock.getpeername())
             server = parse_socket_addr(sock.family, sock.getsockname())
-            async with _Tasks(self.loop) as task_group:
+            certificate = self.writer.get_extra_info("peercert")
+            peer = peer_of(certificate) if certificate else None
+            async with _Tasks(self.loop, peer) as task_group:
                 self._task_group = task_group
                 protocol = _Http1(
                     self.app,
@@ -278,7 +296,7 @@ class _Connection(TCPServer):
                     self.context,
                     task_group,
                     ConnectionState(self.state),
-                    False,
+                    self.writer.get_extra_info("ssl_object") is not None,
                     client,
                     server,
                     self.protocol_send,
@@ -338,8 +356,14 @@ class _Tasks(TaskGroup):
     """Hypercorn's task group, with an inbox for each application that never holds up its
     connection."""
 
+    def __init__(self, loop: asyncio.AbstractEventLoop, peer: Peer | None) -> None:
+        super().__init__(loop)
+        self._peer = peer
+
     async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
         inbox = Inbox()
+        if self._peer is not None:
+            scope.setdefault("extensions", {})[PEER] = self._peer
 
         async def answer(message: Any) -> None:
             if message["type"] == "http.response.start":

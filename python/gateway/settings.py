@@ -18,6 +18,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from gateway.errors import Problem, SettingsError
+from gateway.tls import context_of
 
 MAX_WORKERS = 7
 """Eight processes can share a limit table, and one of them is the workers' supervisor."""
@@ -124,6 +125,27 @@ class TokenSettings:
     """When it ends, in seconds since 1970 UTC."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """TLS on the listener; certificates and keys are PEM files."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    """What vouches for clients' certificates; None asks for none."""
+    client_certificates: Literal["required", "optional"] = "required"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateSettings:
+    """The client certificates by which a grant is known: one of the two is given."""
+
+    subject: str | None = None
+    """The names as they are, `CN=…,O=…`."""
+    spiffe: str | None = None
+    """A pattern, in which `*` stands for anything."""
+
+
 ALGORITHMS = (
     "RS256",
     "RS384",
@@ -169,6 +191,7 @@ class GrantSettings:
     """Policies by server, None for the server's own; None is every server by its own."""
     tokens: tuple[TokenSettings, ...] = ()
     jwt: JwtSettings | None = None
+    certificate: CertificateSettings | None = None
 
     def policy(self, server: ServerSettings) -> Path | None:
         """What rules this grant on a server; None where nothing lets it in."""
@@ -210,6 +233,7 @@ class Settings:
     """Origins accepted besides the listener's own."""
     allow_anonymous: bool = False
     denials: str = "result"
+    tls: TlsSettings | None = None
     authorization_servers: tuple[str, ...] = ()
     """Where clients may get tokens (RFC 9728); told to those that have none."""
     public_url: str | None = None
@@ -306,6 +330,12 @@ def _check_whole(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             f"`{settings.public_url}` {fault}", "such as https://gateway.example", at="/public_url"
         )
+    if settings.tls is not None:
+        try:
+            context_of(settings.tls)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            yield Problem(f"the certificate cannot be used: {reason}", code="unreadable", at="/tls")
     if settings.grace_s < 0:
         yield Problem(f"a grace of `{settings.grace_s}` seconds is negative", at="/grace_s")
 
@@ -331,6 +361,14 @@ def _check_grants(settings: Settings) -> Iterator[Problem]:
                     code="same-token",
                     at=at,
                 )
+        if grant.certificate is not None and (
+            settings.tls is None or settings.tls.client_ca is None
+        ):
+            yield Problem(
+                f"`{grant.name}` is known by a certificate that no client is asked for",
+                "`tls` needs a `client_ca`",
+                at=f"{at}/certificate",
+            )
         if grant.jwt is not None:
             yield from _check_jwt(grant.jwt, f"{at}/jwt")
         for server in grant.servers or ():

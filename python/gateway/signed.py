@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from gateway.pattern import matches
+
 if TYPE_CHECKING:
     from gateway.settings import GrantSettings, JwtSettings
 
@@ -336,23 +338,6 @@ def _judge(token: str, key: Any, algorithm: str, settings: JwtSettings) -> float
     if not all(_says(claims, name, value) for name, value in settings.claims.items()):
         return None
     return float(claims["exp"]) + LEEWAY_S
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Whether a text is a pattern's, in which `*` stands for anything; in linear time."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return text == pattern
-    *middle, last = rest
-    if not text.startswith(first) or len(text) < len(first) + len(last):
-        return False
-    at, end = len(first), len(text) - len(last)
-    for part in middle:
-        found = text.find(part, at, end)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return text.endswith(last)
 
 
 def _says(claims: Mapping[str, Any], name: str, wanted: str | bool) -> bool:

@@ -60,7 +60,9 @@ async def _work(order: Order, channel: socket.socket) -> None:
     log = open_log(order.settings.log, worker=order.number)
     gateway = Gateway(order.settings, table=table, source=order.source, log=log)
     data = bind(order.settings.listen, shared=True)
-    listener = Listener(gateway.data, data, fast=gateway.fast_path(data.getsockname()[:2]))
+    fast = gateway.fast_path(data.getsockname()[:2])
+    tls = None if gateway.tls is None else gateway.tls.context
+    listener = Listener(gateway.data, data, fast=fast, tls=tls)
     await gateway.start()
     signals = Signals(gateway.reload)
     await listener.start()

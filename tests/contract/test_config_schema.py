@@ -36,11 +36,13 @@ WHOLE: dict[str, Any] = {
     "grants": [
         {"name": "a", "servers": {"a": "p", "b": None}, "token_sha256": HASH,
          "expires": "2030-01-01T00:00:00Z", "tokens": [{"sha256": HASH}],
+         "certificate": {"spiffe": "spiffe://a/*"},
          "jwt": {"issuer": "i", "audience": ["a"], "subject": "s", "claims": {"a": "b", "c": True},
                  "algorithms": ["ES256"], "jwks_url": "https://h/", "ca_file": "c",
                  "headers": {"A": "b"}}},
         {"name": "b", "servers": ["a"]},
     ],
+    "tls": {"certificate": "c", "key": "k", "client_ca": "a", "client_certificates": "optional"},
     "grants_file": "g", "authorization_servers": ["https://a"], "public_url": "https://b",
     "anonymous": None,
 }  # fmt: skip

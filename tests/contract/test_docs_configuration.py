@@ -21,6 +21,8 @@ PAGE = "docs/configuration.md"
 TABLES: dict[str, Record] = {
     "The file": document.CONFIG,
     "`log`": document.LOG,
+    "`tls`": document.TLS,
+    "`certificate` of a grant": document.CERTIFICATE,
     "A server": document.SERVER,
     "A grant": document.GRANT,
     "`jwt` of a grant": document.JWT,

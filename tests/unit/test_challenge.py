@@ -17,7 +17,7 @@ ISSUERS = ("https://issuer.example", "https://other.example/tenant")
 
 def closed(**settings: Any) -> Rig:
     rig = Rig(**settings)
-    rig.door._identity = GrantIdentity(CLOSED)
+    rig.door.identity = GrantIdentity(CLOSED)
     return rig
 
 

@@ -25,7 +25,7 @@ def test_nobody_is_challenged() -> None:
 
     async def main() -> None:
         rig = Rig()
-        rig.door._identity = Nobody()
+        rig.door.identity = Nobody()
         reply = await rig.client.post(call("t"))
         assert (reply.status, reply.code) == (401, "unauthenticated")
         assert reply.header(b"www-authenticate") == b"Bearer"
@@ -41,7 +41,7 @@ def test_a_grant_without_a_policy_may_do_nothing() -> None:
 
     async def main() -> None:
         rig = Rig()
-        rig.door._identity = Stranger()
+        rig.door.identity = Stranger()
         for reply in (await rig.client.post(call("t")), await rig.client.request("GET")):
             assert (reply.status, reply.code) == (403, "no-policy")
         assert rig.upstream.seen == []

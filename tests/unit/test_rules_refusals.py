@@ -119,7 +119,7 @@ def test_an_exception_in_any_stage_refuses(
         fields = await rig.open_session()
         rig.sessions.open_task("a", "default")
         target: tuple[object, str] = {
-            "identify": (rig.door._identity, "identify"),
+            "identify": (rig.door.identity, "identify"),
             "revision": (rig.sessions, "revision"),
             "decide": (rig.engine, "decide"),
             "expects": (rig.sessions, "owns_task"),

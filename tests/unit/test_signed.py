@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from gateway.identity import GrantIdentity, Known
+from gateway.pattern import matches
 from gateway.settings import GrantSettings, JwtSettings, Settings, TokenSettings
 from gateway.signed import (
     COOL_S,
@@ -30,7 +31,6 @@ from gateway.signed import (
     Unfit,
     Verifier,
     fetch_document,
-    matches,
     read_keys,
 )
 

@@ -34,11 +34,13 @@ from gateway.settings import (
     NAME_HELP,
     URL_HELP,
     Address,
+    CertificateSettings,
     GrantSettings,
     JwtSettings,
     LogSettings,
     ServerSettings,
     Settings,
+    TlsSettings,
     TokenSettings,
     default_run_state,
     url_fault,
@@ -184,6 +186,15 @@ JWT = Record(
     apart=(("jwks_file", "jwks_url"), ("jwks_file", "ca_file"), ("jwks_file", "headers")),
 )
 
+CERTIFICATE = Record(
+    {
+        "subject": Key(Text(), "Its names as they are, in their order: `CN=ci,O=Acme`."),
+        "spiffe": Key(Text(), "Its SPIFFE id; `*` stands for anything."),
+    },
+    apart=(("subject", "spiffe"),),
+    needed=(("subject", "spiffe"),),
+)
+
 GRANT = Record(
     {
         "name": Key(Text(_name, _NAME), "Shown in logs and metrics; limits count by it.", True),
@@ -197,6 +208,7 @@ GRANT = Record(
         "token_sha256": Key(_SHA256, "SHA-256 of its token, in hexadecimal."),
         "expires": _EXPIRES,
         "tokens": Key(ListOf(TOKEN), "The same for several, as while a token is rotated."),
+        "certificate": Key(CERTIFICATE, "A client certificate, which `tls` asks for."),
         "jwt": Key(JWT, "Tokens that an issuer signs (JWT)."),
     },
     beside={"expires": "token_sha256"},
@@ -209,6 +221,18 @@ GRANTS_FILE: Form = Record(
     }
 )
 """The file that `interlock grant` writes."""
+
+TLS = Record(
+    {
+        "certificate": Key(_FILE, "The listener's certificate with its chain, in PEM.", True),
+        "key": Key(_FILE, "Its key, in PEM.", True),
+        "client_ca": Key(_FILE, "Certificates that vouch for clients' own, in PEM."),
+        "client_certificates": Key(
+            Words(("required", "optional")), "Whether a client must show one."
+        ),
+    },
+    beside={"client_certificates": "client_ca"},
+)
 
 LOG = Record(
     {
@@ -252,6 +276,7 @@ CONFIG_KEYS: Mapping[str, Key] = {
     "allow_anonymous": Key(Flag(), "Listen beyond this machine with an anonymous grant."),
     "max_body_bytes": Key(Number(1024, 1 << 30, whole=True), "The longest message."),
     "max_in_flight": Key(Number(1, 1 << 20, whole=True), "Requests that are served at once."),
+    "tls": Key(TLS, "Certificates of the listener, and of clients."),
     "log": Key(LOG, "The decision log."),
     "fast_path": Key(Flag(), "Serve plain HTTP/1.1 without ASGI: faster, and the same answers."),
     "servers": Key(
@@ -314,6 +339,13 @@ def settings(
     if "admin" in said:
         made["admin"] = None if said["admin"] == "none" else said["admin"]
     made["log"] = _log(read.get("log", {}), reading, given)
+    if "tls" in said:
+        tls = said["tls"]
+        files = {
+            key: reading.file(tls[key]) for key in ("certificate", "key", "client_ca") if key in tls
+        }
+        if "certificate" in files and "key" in files:
+            made["tls"] = TlsSettings(**{**tls, **files})
     if "grants" in said or "grants_file" in said or "anonymous" in said:
         made["anonymous"] = said.get("anonymous")
     if "grants" in said or "grants_file" in said:
@@ -375,6 +407,7 @@ def _grant(read: Mapping[str, Any], reading: Reading) -> GrantSettings:
         name=read.get("name", ""),
         servers=servers,
         jwt=_jwt(read["jwt"], reading) if "jwt" in read else None,
+        certificate=CertificateSettings(**read["certificate"]) if "certificate" in read else None,
         tokens=tuple(TokenSettings(sha256=token, until=until) for token, until in tokens),
     )
 

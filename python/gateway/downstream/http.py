@@ -37,6 +37,7 @@ from gateway.mcp import (
     Exchange,
     is_modern,
 )
+from gateway.tls import PEER
 
 if TYPE_CHECKING:
     from gateway._core import Caller, Decision, DecisionLog
@@ -86,9 +87,10 @@ class HttpDoor:
     ) -> None:
         self.draining = False
         self.in_flight = 0
+        self.scheme = "http" if settings.tls is None else "https"
         self._admission = Admission(settings)
         self._routes = routes
-        self._identity = identity
+        self.identity = identity
         self._challenge = Challenge(settings, routes)
         self._callers = Callers()
         self._open: dict[asyncio.Task[Any] | None, Known] = {}
@@ -126,7 +128,7 @@ class HttpDoor:
             respond = Responder(send, http1=True, closing=self.draining)
             respond.decision = decided.decision
             caller = decided.caller
-            self._open[asyncio.current_task()] = Known(caller.grant, decided.token)
+            self._open[asyncio.current_task()] = self._known_by(scope, decided)
             visit = Visit(scope, receive, respond, {}, decided.service, caller.grant)
             exchange = Exchange(
                 grant=caller.grant,
@@ -173,10 +175,16 @@ class HttpDoor:
             self._open.pop(task, None)
             self._cut.discard(task)
 
+    def _known_by(self, scope: Scope, decided: Decided) -> Known:
+        """Whose a message is that was identified before it came here."""
+        peer = scope.get("extensions", {}).get(PEER) if decided.token is None else None
+        certified = peer if self.identity.certifies else None
+        return Known(decided.caller.grant, decided.token, certified)
+
     def cut_strangers(self) -> None:
         """End what is being served for credentials that are none any more."""
         for task, known in list(self._open.items()):
-            if task is not None and not self._identity.holds(known):
+            if task is not None and not self.identity.holds(known):
                 self._cut.add(task)
                 task.cancel()
 
@@ -236,7 +244,7 @@ class HttpDoor:
         serve = {"POST": self._post, "GET": self._get, "DELETE": self._delete}.get(scope["method"])
         if serve is None:
             raise method_not_allowed(fields)
-        known = await self._identity.identify(fields, scope)
+        known = await self.identity.identify(fields, scope)
         if known is None:
             challenge = [(b"www-authenticate", self._challenge.words(path, fields, scope))]
             raise Refused(refuse("unauthenticated", headers=challenge))
@@ -251,7 +259,7 @@ class HttpDoor:
     ) -> None:
         decision, caller, service = decided.decision, decided.caller, decided.service
         respond.decision = decision
-        self._open[asyncio.current_task()] = Known(caller.grant, decided.token)
+        self._open[asyncio.current_task()] = self._known_by(scope, decided)
         visit = Visit(scope, receive, respond, dict(scope["headers"]), service, caller.grant)
         point = self._point(visit)
         try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.downstream.visit import Lender, Loan, Service
     from gateway.downstream.wire import Port
     from gateway.identity import Identity
+    from gateway.tls import Peer
 
 _log = logging.getLogger("interlock.wire")
 
@@ -50,6 +51,9 @@ class Client(Protocol):
     """Whether what comes has to wait."""
     watched: bool
     """Whether `served` has to be called, or the other two to be taken back, that is enough."""
+
+    peer: Peer | None
+    """The certificate that it was opened with."""
 
     def write(self, data: bytes) -> None: ...
     def served(self) -> None: ...
@@ -200,7 +204,8 @@ class Passage:
     def is_known_to(self, identity: Identity) -> bool:
         """Whether the call would still be known as the same grant's."""
         exchange = self._exchange
-        return identity.holds(Known(exchange.caller.grant, exchange.token))
+        peer = self._wire.peer if exchange.token is None and identity.certifies else None
+        return identity.holds(Known(exchange.caller.grant, exchange.token, peer))
 
     def cut(self, code: str = "draining") -> None:
         """The gateway is going, or `code` says why else nothing more is served."""

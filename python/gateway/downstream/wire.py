@@ -17,6 +17,7 @@ from gateway.downstream.http import DECIDED, Decided
 from gateway.downstream.passage import Passage
 from gateway.downstream.pressure import reset, restrain
 from gateway.downstream.respond import Asked
+from gateway.tls import PEER, peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.downstream.http import HttpDoor
     from gateway.downstream.visit import Lender, Service
     from gateway.identity import Identity
+    from gateway.tls import Peer
 
     Found = bytes | Exchange | HandedOver | Foreign | Failed
 
@@ -57,6 +59,7 @@ class Port:
     ) -> None:
         self.door = door
         self.gate = gate
+        self.scheme = door.scheme
         self.services: dict[int, Service] = {}
         self.lenders: dict[int, Lender] = {}
         self.serve(services)
@@ -84,6 +87,7 @@ class Port:
     def cut_strangers(self, identity: Identity) -> None:
         """End the calls whose credentials are none any more."""
         for wire in list(self.wires):
+            wire.recognise(identity)
             wire.cut_strangers(identity)
         for passage in list(self.passages):
             if not passage.is_known_to(identity):
@@ -195,6 +199,7 @@ class Wire(asyncio.Protocol):
         "_write",
         "busy",
         "held",
+        "peer",
         "watched",
     )
 
@@ -203,6 +208,8 @@ class Wire(asyncio.Protocol):
         self._intake = Intake(port.gate)
         self._receive = self._intake.receive
         self._passage = Passage(self, port)
+        self.peer: Peer | None = None
+        """The certificate that the client has shown."""
         self._transport: asyncio.Transport
         self._write: Callable[[bytes], None]
         self._task: asyncio.Task[None] | None = None
@@ -233,6 +240,10 @@ class Wire(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._write = self._passage.send = self._transport.write
         restrain(self._transport)
+        certificate = transport.get_extra_info("peercert")
+        if certificate:
+            self.peer = peer_of(certificate)
+            self.recognise(self._port.door.identity)
         self._port.enter(self)
 
     def data_received(self, data: bytes) -> None:
@@ -300,6 +311,8 @@ class Wire(asyncio.Protocol):
         """Let an application answer the message that was forwarded, or, if the client has left,
         see the server's work to its end."""
         scope: Scope = {"type": "http", "method": "POST", "headers": []}
+        if self.peer is not None:
+            scope["extensions"] = {PEER: self.peer}
         handed = HandedRequest(self, scope, None)
         self._run(app, handed)
         if self._closing:
@@ -345,6 +358,11 @@ class Wire(asyncio.Protocol):
         else:
             self._passage.cut()
             self.close()
+
+    def recognise(self, identity: Identity) -> None:
+        """Say to the core whose the connection is, if the client has shown a certificate."""
+        if self.peer is not None and identity.certifies:
+            self._intake.set_peer(identity.certified(self.peer))
 
     def cut_strangers(self, identity: Identity) -> None:
         """End the call that is under way if its credentials are none any more."""
@@ -473,7 +491,7 @@ class Wire(asyncio.Protocol):
 
     def _scope(self, request: HandedOver) -> Scope:
         path, _, query = request.target.partition(b"?")
-        extensions: dict[str, object] = {}
+        extensions: dict[str, object] = {} if self.peer is None else {PEER: self.peer}
         if request.decision is not None and request.caller is not None:
             service = self._port.services[request.tag]
             extensions[DECIDED] = Decided(request.decision, request.caller, service, request.token)
@@ -481,7 +499,7 @@ class Wire(asyncio.Protocol):
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
-            "scheme": "http",
+            "scheme": self._port.scheme,
             "method": request.method.decode("latin-1"),
             "path": path.decode("latin-1"),
             "raw_path": path,

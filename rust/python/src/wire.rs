@@ -14,8 +14,8 @@ use gateway_core::caller::Caller as CoreCaller;
 use gateway_core::engine::Outcome;
 use gateway_core::http1::credentials::{Credential, Credentials, Fingerprint};
 use gateway_core::http1::{
-    Answering, Gate as CoreGate, GateOptions, Intake as CoreIntake, Phase, Reason, Received, Route,
-    State, Step,
+    Answering, Gate as CoreGate, GateOptions, Intake as CoreIntake, Peer, Phase, Reason, Received,
+    Route, State, Step,
 };
 use gateway_core::time::Nanos;
 
@@ -233,6 +233,14 @@ impl Intake {
             return Ok(found);
         }
         Ok(PyTuple::new(py, [found])?.into_any())
+    }
+
+    #[pyo3(signature = (grant))]
+    fn set_peer(&mut self, grant: Option<String>) {
+        self.core.set_peer(match grant {
+            Some(grant) => Peer::Grant(grant),
+            None => Peer::Stranger,
+        });
     }
 
     fn take_raw<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {

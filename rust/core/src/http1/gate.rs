@@ -53,6 +53,18 @@ pub(super) struct Admitted {
     pub(super) until: Option<Nanos>,
 }
 
+/// Who a connection is known to be, whatever its messages say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Peer {
+    /// Nobody in particular.
+    #[default]
+    Unknown,
+    /// This grant.
+    Grant(String),
+    /// Somebody who is no grant, and not to be taken for nobody in particular.
+    Stranger,
+}
+
 /// The numbers of a path's routes.
 #[derive(Debug, Default)]
 struct Ways {
@@ -123,7 +135,12 @@ impl Gate {
     }
 
     /// The way of a message that is decided here.
-    pub(super) fn admits(&self, head: &Head<'_>, now: impl FnOnce() -> Nanos) -> Option<Admitted> {
+    pub(super) fn admits(
+        &self,
+        head: &Head<'_>,
+        peer: &Peer,
+        now: impl FnOnce() -> Nanos,
+    ) -> Option<Admitted> {
         const JUDGED_ELSEWHERE: u32 =
             Name::Origin.bit() | Name::ContentEncoding.bit() | Name::LastEventId.bit();
         const SINGLE: u32 = Name::Accept.bit()
@@ -159,7 +176,11 @@ impl Gate {
                 })
             }
             _ => Some(Admitted {
-                route: ways.anonymous?,
+                route: match peer {
+                    Peer::Unknown => ways.anonymous?,
+                    Peer::Grant(grant) => *ways.by_grant.get(grant)?,
+                    Peer::Stranger => return None,
+                },
                 token: None,
                 until: None,
             }),

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::Received;
 use super::again::{Again, Seen};
 use super::chunked::Chunked;
-use super::gate::Gate;
+use super::gate::{Gate, Peer};
 use super::request::{Framing, Head, NotPlain, Search};
 use super::serve::{Sender, hand_over, serve};
 use crate::time::Nanos;
@@ -58,6 +58,7 @@ pub struct Intake {
     /// Where in `kept` the message begins that is not served yet.
     start: usize,
     known: Known,
+    peer: Peer,
     /// The last head that was admitted.
     seen: Option<Seen>,
     last: Option<Sender>,
@@ -92,9 +93,21 @@ impl Intake {
     pub fn receive(&mut self, gate: &Gate, data: &[u8], clock: &dyn Fn() -> Nanos) -> Received {
         let taken = catch_unwind(AssertUnwindSafe(|| self.take(gate, data, clock)));
         taken.unwrap_or_else(|_| {
-            *self = Self::default();
+            let peer = mem::take(&mut self.peer);
+            *self = Self {
+                peer,
+                ..Self::default()
+            };
             Received::Failed(FAILED.to_vec())
         })
+    }
+
+    /// Says who the connection is known to be, from the next message on.
+    pub fn set_peer(&mut self, peer: Peer) {
+        if self.peer != peer {
+            self.peer = peer;
+            self.seen = None;
+        }
     }
 
     /// Whether nothing is kept: no part of a message, and none behind the last.
@@ -173,12 +186,12 @@ impl Intake {
         if let Known::Head(search) = &mut self.known {
             // Mostly all of it is there, and then its end need not be looked for.
             if search.is_new() {
-                first_read = read(gate, &mut self.seen, bytes, clock).ok();
+                first_read = read(gate, &self.peer, &mut self.seen, bytes, clock).ok();
             }
             let reading = match &mut first_read {
                 Some(reading) => reading,
                 none if search.finds_end(bytes, gate.max_head_bytes)? => {
-                    none.insert(read(gate, &mut self.seen, bytes, clock)?)
+                    none.insert(read(gate, &self.peer, &mut self.seen, bytes, clock)?)
                 }
                 _ => return Ok(None),
             };
@@ -208,7 +221,7 @@ impl Intake {
         };
         let reading = match first_read {
             Some(reading) => reading,
-            None => read(gate, &mut self.seen, bytes, clock)?,
+            None => read(gate, &self.peer, &mut self.seen, bytes, clock)?,
         };
         let received = match (reading, &self.seen) {
             (Reading::Again(again), Some(seen)) => {
@@ -239,6 +252,7 @@ impl Intake {
 /// Reads the head that `input` begins with; one that is admitted is seen from then on.
 fn read<'a>(
     gate: &Gate,
+    peer: &Peer,
     seen: &mut Option<Seen>,
     input: &'a [u8],
     clock: &dyn Fn() -> Nanos,
@@ -247,7 +261,7 @@ fn read<'a>(
         return Ok(Reading::Again(again));
     }
     let head = Head::read(input)?;
-    if let Some(way) = gate.admits(&head, clock) {
+    if let Some(way) = gate.admits(&head, peer, clock) {
         *seen = Seen::of(gate, way, input, &head);
         if let Some(again) = seen.as_ref().and_then(|seen| seen.again(gate, input)) {
             return Ok(Reading::Again(again));

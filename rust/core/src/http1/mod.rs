@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 pub use answer::{Answering, Reason, State, Step};
 pub use asked::Asked;
-pub use gate::{Gate, GateOptions, Route};
+pub use gate::{Gate, GateOptions, Peer, Route};
 pub use intake::{Intake, Phase};
 
 use crate::caller::Caller;
