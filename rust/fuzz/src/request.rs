@@ -83,6 +83,6 @@ fn gate() -> Gate {
         own_names: vec![b"host".to_vec(), b"accept-encoding".to_vec()],
         tag: 0,
     };
-    gate.add_route(b"/mcp".to_vec(), route);
+    gate.add_route(b"/mcp".to_vec(), route, true);
     gate
 }
