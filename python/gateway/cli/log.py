@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -127,27 +128,30 @@ def _last(
 ) -> Iterator[bytes]:
     """The last lines that fit, and those that come, also after the file was rotated away."""
     stream = file.open("rb")
-    kept: list[bytes] = []
-    for line in stream:
-        if line.endswith(b"\n") and (record := _read(line)) is not None and fits(record):
-            kept = [*kept[-wanted + 1 :], line] if wanted > 1 else [line][:wanted]
-    yield from kept
-    rest = b""
-    while follow:
-        piece = stream.readline()
-        rest += piece
-        if rest.endswith(b"\n"):
-            record = _read(rest)
-            if record is not None and fits(record):
-                yield rest
-            rest = b""
-        elif not piece:
-            if _is_replaced(stream, file):
+    try:
+        kept: deque[bytes] = deque(maxlen=wanted)
+        kept.extend(line for line in stream if _is_wanted(line, fits))
+        yield from kept
+        line = b""
+        while follow:
+            piece = stream.readline()
+            line += piece
+            if line.endswith(b"\n"):
+                if _is_wanted(line, fits):
+                    yield line
+                line = b""
+            elif not piece and _is_replaced(stream, file):
                 stream.close()
                 stream = file.open("rb")
-            else:
+            elif not piece:
                 time.sleep(LOOK_S)
-    stream.close()
+    finally:
+        stream.close()
+
+
+def _is_wanted(line: bytes, fits: Callable[[Record], bool]) -> bool:
+    record = _read(line) if line.endswith(b"\n") else None
+    return record is not None and fits(record)
 
 
 def _is_replaced(stream: Any, file: Path) -> bool:
