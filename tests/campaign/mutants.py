@@ -1,10 +1,11 @@
-"""Breaks the core on purpose and sees that the simulator finds each break.
+"""Breaks the core on purpose and sees that each break is found.
 
-Every mutant is one line of the limit table put wrong, in a copy of the sources. A mutant that
-survives is a hole in the simulator's oracle, and the run fails. The first seed that finds a mutant
-is printed, with what it found.
+Every mutant is one line of the limit table put wrong, in a copy of the sources. The simulator has
+to find those of the algorithm, and loom's models those of the memory's ordering, which a simulator
+on one processor cannot see. A mutant that survives is a hole in what is to find it, and the run
+fails. The first seed, or model, that finds a mutant is printed.
 
-Run: `python tests/campaign/mutants.py` (needs cargo; a minute or two).
+Run: `python tests/campaign/mutants.py [simulator|loom]` (needs cargo; some minutes).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +87,28 @@ MUTANTS = (
     ),
 )
 
+ORDERINGS = (
+    Mutant(
+        "no fence between a pin and the look at a slot, nor between a count and the others'",
+        "rust/core/src/sync.rs",
+        "    } else {\n        fence(Ordering::SeqCst);\n    }\n",
+        "    } else {\n        fence(Ordering::Acquire);\n    }\n",
+    ),
+    Mutant(
+        "a slot's id is published before the slot is filled",
+        f"{LIMIT}/table.rs",
+        "slot.id.store(key.id, Ordering::Release);",
+        "slot.id.store(key.id, Ordering::Relaxed);",
+    ),
+    Mutant(
+        "a pin is freed before what was done under it is seen",
+        f"{LIMIT}/pins.rs",
+        ".store(self.sequence.wrapping_add(1), Ordering::Release);",
+        ".store(self.sequence.wrapping_add(1), Ordering::Relaxed);",
+    ),
+)
+"""What only loom can see."""
+
 
 def build(tree: Path, target: Path) -> Path:
     """Builds the simulator of a tree; where it lies."""
@@ -93,35 +117,64 @@ def build(tree: Path, target: Path) -> Path:
     return target / "sim" / "interlock-sim"
 
 
+def by_simulator(tree: Path, target: Path) -> str | None:
+    """What the simulator says of a tree that it finds broken."""
+    binary = build(tree, target)
+    run = subprocess.run(
+        [binary, "--seeds", str(SEEDS)], capture_output=True, text=True, check=False
+    )
+    found = [line for line in run.stderr.splitlines() if ": seed " in line]
+    return found[0][:150] if found else None
+
+
+def by_loom(tree: Path, target: Path) -> str | None:
+    """The models that fail of a tree that loom finds broken."""
+    command = ["cargo", "test", "--quiet", "--release", "--locked", "--package", "gateway-core"]
+    env = {"RUSTFLAGS": "--cfg loom", "CARGO_PROFILE_RELEASE_LTO": "off"}
+    run = subprocess.run(
+        [*command, "--lib", "loom"],
+        cwd=tree,
+        env={**os.environ, **env, "CARGO_TARGET_DIR": str(target / "loom")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "error: could not compile" in run.stderr:
+        raise SystemExit(run.stderr)
+    failed = {line.strip() for line in run.stdout.splitlines() if line.startswith("    limit::")}
+    return ", ".join(sorted(failed)) or None
+
+
+FINDERS: dict[str, tuple[tuple[Mutant, ...], Callable[[Path, Path], str | None]]] = {
+    "simulator": (MUTANTS, by_simulator),
+    "loom": (ORDERINGS, by_loom),
+}
+
+
 def main() -> int:
     """Tries every mutant; the number of those that were not found."""
-    survivors = []
+    survivors = tried = 0
     with tempfile.TemporaryDirectory() as folder:
-        tree, target = Path(folder) / "tree", Path(folder) / "target"
-        ignored = shutil.ignore_patterns("target")
-        shutil.copytree(ROOT / "rust", tree / "rust", ignore=ignored)
+        tree = Path(folder) / "tree"
+        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
+        shutil.copytree(ROOT / "rust", tree / "rust", ignore=shutil.ignore_patterns("target"))
         for name in ("Cargo.toml", "Cargo.lock", "clippy.toml"):
             shutil.copy(ROOT / name, tree / name)
-        target = Path(os.environ.get("CARGO_TARGET_DIR", target)) / "mutants"
-        for mutant in MUTANTS:
-            path = tree / mutant.file
-            whole = path.read_text()
-            if whole.count(mutant.old) != 1:
-                raise SystemExit(f"{mutant.file} has no single `{mutant.old}`; mend the mutant")
-            path.write_text(whole.replace(mutant.old, mutant.new))
-            binary = build(tree, target)
-            path.write_text(whole)
-            run = subprocess.run(
-                [binary, "--seeds", str(SEEDS)], capture_output=True, text=True, check=False
-            )
-            found = [line for line in run.stderr.splitlines() if ": seed " in line]
-            print(f"{mutant.name}: {found[0][:150] if found else 'NOT FOUND'}", flush=True)
-            if not found:
-                survivors.append(mutant.name)
-    print(
-        f"{len(MUTANTS)} mutants, {len(MUTANTS) - len(survivors)} found by {SEEDS} seeds or fewer"
-    )
-    return len(survivors)
+        for finder in sys.argv[1:] or FINDERS:
+            mutants, find = FINDERS[finder]
+            for mutant in mutants:
+                path = tree / mutant.file
+                whole = path.read_text()
+                if whole.count(mutant.old) != 1:
+                    raise SystemExit(f"{mutant.file} has no single `{mutant.old}`; mend the mutant")
+                path.write_text(whole.replace(mutant.old, mutant.new))
+                found = find(tree, target)
+                path.write_text(whole)
+                print(f"{mutant.name}: {found or 'NOT FOUND'}", flush=True)
+                tried += 1
+                survivors += found is None
+    print(f"{tried} mutants, {tried - survivors} found")
+    return survivors
 
 
 if __name__ == "__main__":

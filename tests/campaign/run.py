@@ -74,6 +74,14 @@ def histories(until_s: float, first: int) -> str:
     return f"histories: {cases}, 0 differences (drawn anew each time)"
 
 
+def killed(until_s: float, first: int) -> str:
+    """Processes on one table, each killed after some calls, a thousand times in all."""
+    command = ["cargo", "test", "--quiet", "--locked", "--profile", "sim"]
+    command += ["--package", "gateway-core", "--test", "limits_process", "killed"]
+    run(command, INTERLOCK_LIVES="334")
+    return "killed processes: 1002 of 3 at a time, 0 windows over"
+
+
 def mutants(until_s: float, first: int) -> str:
     """Mistakes put into the core: each must be found. However long that takes."""
     return "mutants: " + run([sys.executable, "tests/campaign/mutants.py"]).splitlines()[-1]
@@ -83,6 +91,7 @@ PARTS: dict[str, tuple[Callable[[float, int], str], float]] = {
     "simulate": (simulate, 0.5),
     "storm": (storm, 0.3),
     "histories": (histories, 0.2),
+    "killed": (killed, 0.0),
     "mutants": (mutants, 0.0),
 }
 """Each part and its share of the time."""

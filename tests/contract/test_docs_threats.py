@@ -1,4 +1,4 @@
-"""The threat model and the notebook: every attack has a control, and a test that exists."""
+"""The threat model, the notebook and the assurance: what they name as shown by a test, exists."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ PAGE = "docs/threat-model.md"
 PARTS = ("The agent", "The server", "A neighbour", "A policy's author", "The network")
 FUNCTION = {".py": r"^ *(?:async )?def {}\(", ".rs": r"^ *fn {}\("}
 NOTEBOOK = "docs/adversary.md"
+ASSURANCE = "docs/assurance.md"
 
 
 def named(page: str) -> set[str]:
@@ -19,7 +20,7 @@ def named(page: str) -> set[str]:
     return {code for code in codes(prose(page)) if "::" in code}
 
 
-NAMED = sorted(named(PAGE) | named(NOTEBOOK))
+NAMED = sorted(named(PAGE) | named(NOTEBOOK) | named(ASSURANCE))
 
 
 def rows(part: str) -> list[Row]:

@@ -93,7 +93,8 @@ class Program:
                         return found
                 seen = len(self._lines)
                 if self._ended or not self._changed.wait(PATIENCE_S):
-                    what = "ended" if self._ended else "kept silent"
+                    # Its standard error is closed; its exit, if there is one, is a moment away.
+                    what = f"ended ({self.wait()})" if self._ended else "kept silent"
                     heard = "\n".join(self._lines)
                     message = f"{self.command} {what} before {pattern.pattern!r}; it said:\n{heard}"
                     raise AssertionError(message)

@@ -63,13 +63,16 @@ def test_a_quota_holds_over_all_workers(tmp_path: Path, state: str) -> None:
         assert it.stop() == 0
 
 
-def test_every_worker_serves_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGSEGV])
+def test_every_worker_serves_and_a_dead_one_is_replaced(
+    tmp_path: Path, death: signal.Signals
+) -> None:
     with workers(tmp_path) as it:
         before = set(it.workers())
         assert len(before) == 2
         seen = Counter(it.call("limited") for _ in range(10))
         assert counted(it) == seen
-        os.kill(min(before), signal.SIGKILL)
+        os.kill(min(before), death)
 
         def replaced() -> bool:
             return len(set(it.workers()) - {min(before)}) == 2 and it.get("/readyz").status == 200

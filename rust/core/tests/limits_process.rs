@@ -17,7 +17,9 @@ const WIDTH: u64 = SECOND;
 const MAX: u64 = 10;
 const KEYS: usize = 6;
 const WORKERS: usize = 3;
+/// How often each worker is killed, unless [`LIVES_WANTED`] says otherwise.
 const LIVES: usize = 8;
+const LIVES_WANTED: &str = "INTERLOCK_LIVES";
 /// Fewer than there are keys and windows, so that slots change hands all the time.
 const SLOTS: usize = 4;
 
@@ -101,10 +103,12 @@ fn killed_workers_never_bring_a_window_over_its_max() {
     let path = folder.path().join("limits.state");
     let table = LimitTable::open(&path, SLOTS, EPOCH).expect("a new file");
     let place = path.as_path();
+    let wanted = std::env::var(LIVES_WANTED).map(|lives| lives.parse().expect("a number"));
+    let number = wanted.unwrap_or(LIVES);
     let reports: Vec<Report> = std::thread::scope(|scope| {
         let lives = |worker: usize| {
             let lifetime = move |life| 40 + (worker * 97 + life * 61) % 300;
-            (0..LIVES)
+            (0..number)
                 .flat_map(|life| live_and_die(place, lifetime(life)))
                 .collect::<Vec<_>>()
         };

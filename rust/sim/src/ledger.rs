@@ -228,7 +228,13 @@ impl Ledger {
     pub fn forget(&mut self, floor: i128, since: u64) {
         let (algorithm, memory) = (self.algorithm, self.algorithm.memory());
         let oldest = match algorithm {
-            Algorithm::Bucket { window, .. } => floor - 2 * window,
+            // A give-back has something to give for as long as its own debt would have lasted.
+            Algorithm::Bucket {
+                window,
+                interval,
+                burst,
+                ..
+            } => floor - 2 * window - burst * interval,
             _ => 0,
         };
         self.charges.retain(|charge| {
