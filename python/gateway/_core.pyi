@@ -22,6 +22,7 @@ __all__ = [
     "HandedOver",
     "Intake",
     "LimitTable",
+    "Pins",
     "PolicyError",
     "PolicySet",
     "__version__",
@@ -341,6 +342,33 @@ class DecisionLog:
         """Write what waits, and end; how many records could not be written in that time."""
 
 @final
+class Pins:
+    """The pinned definitions of one server's tools, and what lists have shown of them. May be
+    shared by the engines of several grants."""
+
+    @staticmethod
+    def parse(
+        source: bytes,
+        server: str,
+        mode: Literal["enforce", "warn"],
+        before: Pins | None = None,
+    ) -> Pins:
+        """Read the part of an `interlock.lock` that is a server's.
+
+        Args:
+            before: what was in force until now; what lists have shown while it was is taken over.
+
+        Raises:
+            ValueError: it is no lock, or does not pin this server.
+        """
+    @property
+    def changed(self) -> list[str]:
+        """Pinned tools whose definition was another when they were last listed."""
+    @property
+    def strange(self) -> int:
+        """How many entries of lists were not as pinned so far."""
+
+@final
 class Engine:
     """The decision point of one grant on one server."""
 
@@ -360,6 +388,9 @@ class Engine:
     @property
     def filters(self) -> bool:
         """Whether `filter_list` has work to do: the policy hides something."""
+    def pin(self, pins: Pins | None) -> None:
+        """Swap the pinned definitions: a tool that is not as it is pinned is taken out of lists and
+        refused with `tool-changed`, or under `warn` told of as shadow mode does."""
     def install(self, policies: PolicySet) -> None:
         """Swap the policy; each decision sees one policy whole. Counts of unchanged limits stay."""
     def decide(

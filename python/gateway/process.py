@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway import eventloop
 from gateway._core import Engine, LimitTable
@@ -23,7 +23,8 @@ from gateway.enforcement import EnforcementPoint
 from gateway.errors import StartError, table_problem
 from gateway.operate.admin import Ask, create_admin
 from gateway.operate.report import tell
-from gateway.policies import PolicySource, watch
+from gateway.pinning import LockSource
+from gateway.policies import PolicySource, Watched, watch
 from gateway.server import Listener, bind
 from gateway.settings import Address, Settings
 
@@ -126,10 +127,15 @@ async def _run_wrapped(settings: Settings) -> int:
     policy = settings.servers[0].policy
     assert policy is not None
     source = PolicySource(policy)
+    lock = LockSource.of(settings.servers[0])
     policies, table = source.load(), share_table(settings)
     log = open_log(settings.log)
     engine = Engine(policies, table, shadow=settings.shadow, log=log)
-    watching = asyncio.create_task(watch({source: engine.install}))
+    watched: dict[Watched, Callable[[Any], object]] = {source: engine.install}
+    if lock is not None:
+        engine.pin(lock.pins)
+        watched[lock] = engine.pin
+    watching = asyncio.create_task(watch(watched))
     try:
         return await wrap(settings, EnforcementPoint(engine, log))
     finally:

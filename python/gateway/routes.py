@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from gateway._core import Engine
 from gateway.enforcement import EnforcementPoint, Traffic
 from gateway.identity import Callers
+from gateway.pinning import LockSource
 from gateway.policies import PolicySource, PolicyStatus
 from gateway.sessions import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway._core import DecisionLog, LimitTable, PolicySet
+    from gateway._core import DecisionLog, LimitTable, Pins, PolicySet
     from gateway.policies import Watched
     from gateway.settings import Settings
 
@@ -75,6 +76,11 @@ class Route:
         return self._place.ids.live if self.tells else 0
 
     @property
+    def unpinned(self) -> int:
+        """Entries of lists so far that were not as they are pinned."""
+        return self._place.pins.strange if self.tells and self._place.pins is not None else 0
+
+    @property
     def upstream_errors(self) -> Mapping[str, int]:
         """Faults of the server so far, by reason."""
         return self._place.traffic.errors if self.tells else {}
@@ -85,6 +91,7 @@ class ServerPlace:
 
     Attributes:
         points: by grant; those of the settings in force.
+        pins: the definitions of its tools that were read, if they are pinned.
     """
 
     def __init__(self, name: str, table: LimitTable) -> None:
@@ -92,6 +99,7 @@ class ServerPlace:
         self.traffic = Traffic()
         self.ids = Sessions(table, name)
         self.points: dict[str, EnforcementPoint] = {}
+        self.pins: Pins | None = None
 
 
 class Routes:
@@ -104,6 +112,7 @@ class Routes:
     Raises:
         OSError: a policy cannot be read.
         PolicyError: a policy is not valid.
+        SettingsError: a lock cannot be used.
     """
 
     def __init__(
@@ -111,12 +120,17 @@ class Routes:
     ) -> None:
         self._log = log
         self.places = {server.name: ServerPlace(server.name, table) for server in settings.servers}
-        self.watched: dict[Watched, Callable[[PolicySet], object]] = {}
+        self.watched: dict[Watched, Callable[[Any], object]] = {}
         self._table = table
         self._settings = settings
         self._routes: dict[tuple[str, str], Route] = {}
         self._sources: dict[Path, PolicySource] = {}
         self._tags: dict[tuple[str, str], int] = {}
+        for server in settings.servers:
+            if (lock := LockSource.of(server)) is not None:
+                place = self.places[server.name]
+                place.pins = lock.pins
+                self.watched[lock] = partial(self._pin, place)
         self.install(settings)
 
     def __iter__(self) -> Iterator[Route]:
@@ -173,6 +187,7 @@ class Routes:
             denials=cast('Literal["result", "protocol"]', settings.denials),
             log=self._log,
         )
+        engine.pin(place.pins)
         tag = self._tags.setdefault((place.name, grant), len(self._tags))
         return Route(place, grant, source, engine, tag, self._log)
 
@@ -192,6 +207,12 @@ class Routes:
                 del self.watched[watched]
         for source in mine:
             self.watched[source] = partial(self._adopt, source)
+
+    def _pin(self, place: ServerPlace, pins: Pins) -> None:
+        place.pins = pins
+        for (server, _), route in self._routes.items():
+            if server == place.name:
+                route.engine.pin(pins)
 
     def _adopt(self, source: PolicySource, policies: PolicySet) -> None:
         for route in self._routes.values():

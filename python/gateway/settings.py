@@ -92,6 +92,10 @@ class ServerSettings:
     """Processes of a `command` at once: one for each session, and one for all clients without."""
     session_idle_s: float = 1800.0
     """After this long without a request a session of a `command` ends, and its process with it."""
+    lock: Path | None = None
+    """Where its tools' definitions are pinned; taken at start."""
+    pin: Literal["enforce", "warn"] = "enforce"
+    """What becomes of a tool that is not as it is pinned: hidden and refused, or only told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,8 @@ WHOLE: dict[str, Any] = {
             "rotate_bytes": 65536, "rotate_s": 1, "keep": 0},
     "servers": {
         "a": {"url": "http://h/mcp", "headers": {"A": "b"}, "policy": "p", "ca_file": "c",
-              "timeout_s": 1, "connect_timeout_s": 1, "idle_timeout_s": 1},
+              "timeout_s": 1, "connect_timeout_s": 1, "idle_timeout_s": 1,
+              "lock": "l", "pin": "warn"},
         "b": {"command": ["sh", ""], "env": {"A": ""}, "max_children": 1, "session_idle_s": 1},
     },
     "grants": [

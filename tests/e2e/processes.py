@@ -219,10 +219,13 @@ def write_policy(folder: Path, policy: Mapping[str, Any]) -> Path:
     return path
 
 
-def wrapped(folder: Path, policy: Mapping[str, Any], command: Sequence[str]) -> tuple[str, ...]:
+def wrapped(
+    folder: Path, policy: Mapping[str, Any], command: Sequence[str], *options: str
+) -> tuple[str, ...]:
     """The command line of `interlock wrap` around a stdio server, for a client to start."""
     document = write_policy(folder, policy)
-    return (*INTERLOCK, "wrap", "--policy", str(document), "--state", "memory", "--", *command)
+    given = ("--policy", str(document), "--state", "memory", *options)
+    return (*INTERLOCK, "wrap", *given, "--", *command)
 
 
 def free_port() -> int:

@@ -39,6 +39,7 @@ class Route:
     last_error: str | None = None
     in_flight: int = 2
     sessions: int = 1
+    unpinned: int = 5
     upstream_errors: Mapping[str, int] = field(default_factory=lambda: {"connect": 1})
 
     @property

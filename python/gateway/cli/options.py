@@ -55,6 +55,23 @@ def policy(command: F, *, required: bool = True) -> F:
     )(command)
 
 
+def lock(command: F) -> F:
+    """`--lock FILE` and `--pin enforce|warn`"""
+    command = setting(
+        "--pin",
+        type=click.Choice(["enforce", "warn"]),
+        default="enforce",
+        show_default=True,
+        help="What becomes of a tool that is not as it is pinned: refused, or only told.",
+    )(command)
+    return setting(
+        "--lock",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Where the definitions of the server's tools are pinned.",
+    )(command)
+
+
 def state(command: F) -> F:
     """`--state PATH|memory`"""
     return setting(

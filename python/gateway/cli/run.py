@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 )
 @options.log("-")
 @options.log_overflow
+@options.lock
 @options.shadow
 @options.name
 @options.grace
@@ -91,6 +92,8 @@ def command(
     workers: int,
     log: str,
     log_overflow: Literal["deny", "drop"],
+    lock: Path | None,
+    pin: Literal["enforce", "warn"],
     shadow: bool,
     name: str,
     grace: float,
@@ -115,7 +118,14 @@ def command(
         raise click.UsageError("a policy is needed: --policy FILE, or --config FILE", ctx)
     settings = Settings(
         servers=(
-            ServerSettings(name=name, policy=policy, url=upstream, command=server_command or None),
+            ServerSettings(
+                name=name,
+                policy=policy,
+                url=upstream,
+                command=server_command or None,
+                lock=lock,
+                pin=pin,
+            ),
         ),
         listen=listen,
         admin=admin if isinstance(admin, Address) else None,
@@ -135,7 +145,15 @@ def command(
 
 
 def _serve(settings: Settings, source: ConfigSource | None) -> NoReturn:
-    """Serve until told to stop."""
+    """Serve until told to stop.
+
+    Raises:
+        SettingsError: a lock cannot be used; nothing was opened.
+    """
+    from gateway.pinning import LockSource
+
+    for server in settings.servers:
+        LockSource.of(server)
     if settings.workers > 1:
         from gateway.supervisor import run
     else:
@@ -154,7 +172,7 @@ def _configuration(
     if path is None:
         return None
     place = ctx.get_parameter_source("config")
-    for name in ("policy", "upstream", "name"):
+    for name in ("policy", "upstream", "name", "lock", "pin"):
         # What stands on the command line means more than what stands in the environment.
         also = ctx.get_parameter_source(name)
         if also is ParameterSource.COMMANDLINE or (also is not _DEFAULT and also is place):

@@ -18,14 +18,18 @@ from gateway.settings import LogSettings, ServerSettings, Settings, check, defau
 @options.state
 @options.log("none")
 @options.log_overflow
+@options.lock
 @options.shadow
 @options.name
 @options.server_command
 def command(
+    *,
     policy: Path,
     state: str | None,
     log: str,
     log_overflow: Literal["deny", "drop"],
+    lock: Path | None,
+    pin: Literal["enforce", "warn"],
     shadow: bool,
     name: str,
     server_command: tuple[str, ...],
@@ -40,7 +44,9 @@ def command(
     else:
         place = None if state == "memory" else Path(state)
     settings = Settings(
-        servers=(ServerSettings(name=name, policy=policy, command=server_command),),
+        servers=(
+            ServerSettings(name=name, policy=policy, command=server_command, lock=lock, pin=pin),
+        ),
         admin=None,
         state=place,
         log=LogSettings(path=log, on_overflow=log_overflow),

@@ -127,6 +127,13 @@ SERVER = Record(
         ),
         "policy": Key(_FILE, "The policy of grants that name none for this server."),
         "ca_file": Key(_FILE, "Certificates, in PEM, that may vouch for `url`."),
+        "lock": Key(
+            _FILE, "Where the definitions of its tools are pinned (`interlock scan --lock`)."
+        ),
+        "pin": Key(
+            Words(("enforce", "warn")),
+            "What becomes of a tool that is not as it is pinned: hidden and refused, or only told.",
+        ),
         "timeout_s": Key(_seconds(0.001), "How long the server may take to begin its answer."),
         "connect_timeout_s": Key(_seconds(0.001), "How long a connection to `url` may take."),
         "idle_timeout_s": Key(_seconds(0.001), "How long an answer that has begun may pause."),
@@ -138,6 +145,7 @@ SERVER = Record(
     apart=(("url", "command"),),
     needed=(("url", "command"),),
     beside={
+        "pin": "lock",
         "env": "command",
         "max_children": "command",
         "session_idle_s": "command",
@@ -311,7 +319,7 @@ _SAME = {
 """Keys whose values are taken as they are, and the settings they are."""
 _SERVER_SAME = {
     **dict.fromkeys(("url", "command", "env", "headers", "connect_timeout_s"), ""),
-    **dict.fromkeys(("idle_timeout_s", "max_children", "session_idle_s"), ""),
+    **dict.fromkeys(("idle_timeout_s", "max_children", "session_idle_s", "pin"), ""),
     "timeout_s": "first_byte_timeout_s",
 }
 
@@ -385,7 +393,7 @@ _LOG_GIVEN = {"log_path": "path", "log_overflow": "on_overflow"}
 
 def _server(name: str, read: Mapping[str, Any], reading: Reading) -> ServerSettings:
     made = {name or key: read[key] for key, name in _SERVER_SAME.items() if key in read}
-    for key in ("policy", "ca_file"):
+    for key in ("policy", "ca_file", "lock"):
         if key in read:
             made[key] = _path(read[key], reading)
     return ServerSettings(name=name, **made)

@@ -119,6 +119,12 @@ def _gauges(routes: Sequence[RouteView]) -> Iterator[Family]:
         [(route, why, n) for route in routes for why, n in route.upstream_errors.items()],
     )
     yield _per_server(
+        *("interlock_unpinned_tools_total", "counter"),
+        "Entries of tool lists that were not as they are pinned.",
+        "",
+        [(route, "", route.unpinned) for route in routes],
+    )
+    yield _per_server(
         *("interlock_requests_in_flight", "gauge", "Requests that wait for a server."),
         "",
         [(route, "", route.in_flight) for route in routes],

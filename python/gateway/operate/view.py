@@ -70,6 +70,10 @@ class RouteView(Protocol):
         """Sessions opened and not yet ended, as far as this process knows."""
 
     @property
+    def unpinned(self) -> int:
+        """Entries of lists so far that were not as they are pinned."""
+
+    @property
     def upstream_errors(self) -> Mapping[str, int]:
         """Failures of the server so far, by `UpstreamError.reason`."""
 

@@ -19,6 +19,7 @@ use crate::json::{self, FaultKind, Index, Value};
 use crate::ledger::{Noted, Permit};
 use crate::limit::{LimitTable, Reading, Release, Reservation, Verdict};
 use crate::message::{self, Era, Message, Shape};
+use crate::pins::Pins;
 use crate::policy::{Entries, Entry, LimitUse, PolicySet, Quota};
 use crate::refused::{Refused, enforced, refused, unavailable};
 use crate::time::Nanos;
@@ -45,6 +46,7 @@ pub trait Rehearsal: Witness {
 pub(crate) struct Deciding<'d> {
     pub(crate) table: &'d LimitTable,
     pub(crate) options: &'d Options,
+    pub(crate) pins: Option<&'d Pins>,
     pub(crate) policy: &'d Arc<PolicySet>,
     pub(crate) keys: &'d Keys,
     pub(crate) caller: &'d Caller,
@@ -227,7 +229,9 @@ impl Deciding<'_> {
                 .as_ref()
                 .map(|text| text.to_cow())
                 .unwrap_or_default();
-            evaluation.tool(&name, root, &mut entries)
+            evaluation
+                .tool(&name, root, &mut entries)
+                .and_then(|()| evaluation.pinned(&name, self.pins))
         } else {
             evaluation.method(message, self.caller.revision(), root, &mut entries)
         };

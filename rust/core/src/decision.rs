@@ -49,6 +49,8 @@ codes! {
     RequirementUnmet = "requirement-unmet",
     /// A limit has no room.
     LimitExceeded = "limit-exceeded",
+    /// The tool is not as its definition is pinned.
+    ToolChanged = "tool-changed",
     /// A person must approve.
     ApprovalRequired = "approval-required",
     /// No entry of `methods` allows the method.

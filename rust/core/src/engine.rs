@@ -7,7 +7,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::caller::Caller;
 use crate::charges::Keys;
@@ -19,6 +19,8 @@ use crate::decision::{Code, Decision};
 use crate::json::Bounds;
 use crate::ledger::{Entry, Ledger};
 use crate::limit::{LimitTable, Release};
+use crate::listing::Hiding;
+use crate::pins::{PinMode, Pins};
 use crate::policy::{Mode, PolicySet};
 use crate::time::Nanos;
 
@@ -68,6 +70,7 @@ pub struct Engine {
     table: Arc<LimitTable>,
     counts: Counts,
     options: Options,
+    pins: ArcSwapOption<Pins>,
 }
 
 impl fmt::Debug for Engine {
@@ -85,6 +88,7 @@ impl Engine {
             table,
             counts: Counts::default(),
             options,
+            pins: ArcSwapOption::empty(),
         }
     }
 
@@ -113,6 +117,11 @@ impl Engine {
         self.counts.retire(old.grid.clone());
     }
 
+    /// Swaps the pinned definitions; without any, every tool is as it should be.
+    pub fn pin(&self, pins: Option<Arc<Pins>>) {
+        self.pins.store(pins);
+    }
+
     /// (label, code, count) of all decisions so far.
     #[must_use]
     pub fn totals(&self) -> Vec<(String, Code, u64)> {
@@ -132,13 +141,32 @@ impl Engine {
         &self.counts
     }
 
-    /// Whether lists must be filtered: the policy hides something, and not only in shadow mode.
+    /// Whether lists must be filtered: the policy hides something, and not only in shadow mode, or definitions are
+    /// pinned.
     #[must_use]
     pub fn filters(&self) -> bool {
-        let installed = self.installed.load();
-        installed.policy.hides_anything()
-            && !self.options.shadow
-            && installed.policy.mode() == Mode::Enforce
+        self.pins.load().is_some() || self.hides(&self.installed.load().policy)
+    }
+
+    /// What must be taken out of lists now; `None` for nothing.
+    #[must_use]
+    pub fn hiding(&self) -> Option<Hiding> {
+        let policy = self.policy();
+        let policy = self.hides(&policy).then_some(policy);
+        let pins = self.pins.load_full();
+        if policy.is_none() && pins.is_none() {
+            return None;
+        }
+        let enforces = |pins: &Arc<Pins>| pins.mode() == PinMode::Enforce && !self.options.shadow;
+        Some(Hiding {
+            policy,
+            enforces_pins: pins.as_ref().is_some_and(enforces),
+            pins,
+        })
+    }
+
+    fn hides(&self, policy: &PolicySet) -> bool {
+        policy.hides_anything() && !self.options.shadow && policy.mode() == Mode::Enforce
     }
 
     /// Decides one message on the very bytes that will be forwarded. `claims` are the HTTP headers that
@@ -152,9 +180,11 @@ impl Engine {
     ) -> Arc<Decision> {
         let installed = self.installed.load();
         let policy = &installed.policy;
+        let pins = self.pins.load();
         let deciding = Deciding {
             table: &self.table,
             options: &self.options,
+            pins: pins.as_deref(),
             policy,
             keys: &installed.keys,
             caller,
@@ -181,10 +211,12 @@ impl Engine {
     ) -> Decision {
         let installed = self.installed.load();
         let policy = &installed.policy;
+        let pins = self.pins.load();
         let mut decision = Decision::new(policy.clone());
         Deciding {
             table: &self.table,
             options: &self.options,
+            pins: pins.as_deref(),
             policy,
             keys: &installed.keys,
             caller,

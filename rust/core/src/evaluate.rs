@@ -10,8 +10,12 @@ use std::fmt;
 use crate::decision::{Code, ShadowDenial};
 use crate::json::Value;
 use crate::message::{self, Message, Shape};
+use crate::pins::{PinMode, Pins};
 use crate::policy::condition::Truth;
 use crate::policy::{Effect, Entries, Entry, EntryEffect, Mode, PolicySet, Rule};
+
+/// What stands for a rule where it is no rule of the policy that refuses, but the lock of definitions.
+const LOCK: &str = "interlock.lock";
 
 /// A refusal by a rule.
 #[derive(Debug)]
@@ -231,6 +235,28 @@ impl<'p> Evaluation<'p, '_> {
         self.refuse(rule.mode, code, &rule.pointer, || match &rule.on_deny {
             Some(text) => text.clone(),
             None => format!("{what}: {fallback}"),
+        })
+    }
+
+    /// Refuses a tool that is not as its definition is pinned.
+    ///
+    /// # Errors
+    ///
+    /// That [`Refusal`].
+    pub fn pinned(&mut self, name: &str, pins: Option<&Pins>) -> Result<(), Refusal> {
+        let Some(pins) = pins.filter(|pins| !pins.admits(name)) else {
+            return Ok(());
+        };
+        let mode = match pins.mode() {
+            PinMode::Enforce => Mode::Enforce,
+            PinMode::Warn => Mode::Shadow,
+        };
+        self.refuse(mode, Code::ToolChanged, LOCK, || {
+            format!(
+                "the definition of the tool `{}` is not one that a person has reviewed; it cannot be called until \
+                 someone has",
+                shown(name)
+            )
         })
     }
 

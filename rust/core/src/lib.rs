@@ -5,9 +5,9 @@
 //! processes share and that outlives them. [`engine::Engine::decide`] puts them together: read, hold against
 //! the HTTP headers ([`claims`]), evaluate the rules ([`evaluate`]), collect the quotas ([`charges`]), reserve
 //! all of them or none, and describe the result ([`decision`]). [`denial`] words a refusal, [`listing`] takes hidden
-//! tools out of lists, [`canonical`] digests their definitions, [`counts`] counts, [`exposition`] words the counts for
-//! Prometheus, [`explain`] and [`usage`] are for people, and a [`ledger`] is told. [`http1`] is the way in and out of
-//! a connection whose messages are plain, [`sse`]
+//! tools out of lists, [`canonical`] digests their definitions, which [`pins`] compares, [`counts`] counts,
+//! [`exposition`] words the counts for Prometheus, [`explain`] and [`usage`] are for people, and a [`ledger`] is told.
+//! [`http1`] is the way in and out of a connection whose messages are plain, [`sse`]
 //! cuts event streams.
 //!
 //! There is no Python in this crate, no clock and no I/O beyond the mapped state file. Bad input is a value
@@ -35,6 +35,7 @@ pub mod limit;
 pub mod listing;
 pub mod message;
 pub mod pattern;
+pub mod pins;
 pub mod policy;
 mod ratelimit;
 mod refused;

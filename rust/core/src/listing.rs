@@ -6,11 +6,13 @@
 //! read exactly while it might hold a list is not passed on.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use memchr::{memchr2_iter, memchr3_iter};
 
 use crate::caseless::text_reads_as;
 use crate::json::{Bounds, Fault, Index, Kind, Value};
+use crate::pins::Pins;
 use crate::policy::PolicySet;
 
 /// Bounds on a server's message that must be filtered: wider than a client's, since schemas nest.
@@ -20,12 +22,32 @@ pub const BOUNDS: Bounds = Bounds {
     max_keys: 2_000_000,
 };
 
+/// What is taken out of lists.
+#[derive(Clone, Debug)]
+pub struct Hiding {
+    /// The policy, where it hides something.
+    pub policy: Option<Arc<PolicySet>>,
+    /// The pinned definitions, where there are any.
+    pub pins: Option<Arc<Pins>>,
+    /// Whether what is not as pinned is taken out, or only told.
+    pub enforces_pins: bool,
+}
+
+impl Hiding {
+    /// Whether the entry of a tool must go. It is compared with its pin in any case.
+    fn hides(&self, name: &str, tool: Value<'_>) -> bool {
+        let strange = self.pins.as_ref().is_some_and(|pins| !pins.see(name, tool));
+        let hidden = |policy: &Arc<PolicySet>| policy.hidden(name).is_some();
+        (strange && self.enforces_pins) || self.policy.as_ref().is_some_and(hidden)
+    }
+}
+
 /// The message without hidden tools, or `None` where nothing had to change.
 ///
 /// # Errors
 ///
 /// The scanner's [`Fault`] where the message might hold a list and cannot be read exactly.
-pub fn filter(policy: &PolicySet, body: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+pub fn filter(hiding: &Hiding, body: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     if !may_hold_tools(body) {
         return Ok(None);
     }
@@ -35,8 +57,8 @@ pub fn filter(policy: &PolicySet, body: &[u8]) -> Result<Option<Vec<u8>>, Fault>
     match message.kind() {
         Kind::Array => message
             .elements()
-            .for_each(|one| filter_one(policy, one, &mut cuts)),
-        _ => filter_one(policy, message, &mut cuts),
+            .for_each(|one| filter_one(hiding, one, &mut cuts)),
+        _ => filter_one(hiding, message, &mut cuts),
     }
     if cuts.is_empty() {
         return Ok(None);
@@ -73,26 +95,26 @@ fn may_hold_tools(body: &[u8]) -> bool {
 
 const LONG_S: &[u8; 2] = b"\xc5\xbf";
 
-fn filter_one(policy: &PolicySet, message: Value<'_>, cuts: &mut Vec<Cut>) {
+fn filter_one(hiding: &Hiding, message: Value<'_>, cuts: &mut Vec<Cut>) {
     if message.kind() != Kind::Object {
         return;
     }
     for (key, part) in message.members() {
         let holds_lists = text_reads_as(key, "result") || text_reads_as(key, "params");
         if part.kind() == Kind::Object && holds_lists {
-            filter_part(policy, part, cuts);
+            filter_part(hiding, part, cuts);
         }
     }
 }
 
-fn filter_part(policy: &PolicySet, part: Value<'_>, cuts: &mut Vec<Cut>) {
+fn filter_part(hiding: &Hiding, part: Value<'_>, cuts: &mut Vec<Cut>) {
     let mut lists = part
         .members()
         .filter(|(key, value)| value.kind() == Kind::Array && text_reads_as(*key, "tools"));
     let mut filtered = false;
     for (_, list) in lists.by_ref() {
         filtered = true;
-        filter_tools(policy, list, cuts);
+        filter_tools(hiding, list, cuts);
     }
     if !filtered {
         return;
@@ -109,10 +131,10 @@ fn filter_part(policy: &PolicySet, part: Value<'_>, cuts: &mut Vec<Cut>) {
 
 /// Cuts runs of hidden entries, each with one comma: the one after it, or, at the end of the list, the one
 /// before it.
-fn filter_tools(policy: &PolicySet, list: Value<'_>, cuts: &mut Vec<Cut>) {
+fn filter_tools(hiding: &Hiding, list: Value<'_>, cuts: &mut Vec<Cut>) {
     let entries: Vec<(Range<usize>, bool)> = list
         .elements()
-        .map(|tool| (tool.start()..tool.end(), is_hidden(policy, tool)))
+        .map(|tool| (tool.start()..tool.end(), is_hidden(hiding, tool)))
         .collect();
     let mut last_kept_end = None;
     let mut run_start = None;
@@ -142,14 +164,14 @@ fn filter_tools(policy: &PolicySet, list: Value<'_>, cuts: &mut Vec<Cut>) {
 
 /// Whether the entry must go. One without a readable name must, and so must one of which readers could read two:
 /// nothing can be decided about it.
-fn is_hidden(policy: &PolicySet, tool: Value<'_>) -> bool {
+fn is_hidden(hiding: &Hiding, tool: Value<'_>) -> bool {
     let mut names = tool
         .members()
         .filter(|(key, _)| text_reads_as(*key, "name"));
     match (names.next(), names.next()) {
         (Some((key, name)), None) if key.eq_str("name") => name
             .text()
-            .is_none_or(|name| policy.hidden(&name.to_cow()).is_some()),
+            .is_none_or(|name| hiding.hides(&name.to_cow(), tool)),
         _ => true,
     }
 }

@@ -12,7 +12,7 @@ use gateway_core::engine::{Engine, Options, Outcome};
 use gateway_core::explain::explain;
 use gateway_core::exposition::lines;
 use gateway_core::limit::LimitTable;
-use gateway_core::listing;
+use gateway_core::listing::{self, Hiding};
 use gateway_core::policy::PolicySet;
 use gateway_core::time::Nanos;
 
@@ -408,6 +408,11 @@ fn counts_survive_a_new_policy() {
 #[test]
 fn hidden_tools_leave_lists_and_nothing_else_changes() {
     let set = policy(r#"{"version":"1","default":"allow","hide":["admin_*","b"]}"#);
+    let set = Hiding {
+        policy: Some(set),
+        pins: None,
+        enforces_pins: false,
+    };
     let cut = |body: &str| {
         listing::filter(&set, body.as_bytes())
             .expect("readable")

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::decision::{Decided, Decision, Times};
 use crate::limits::LimitTable;
 use crate::log::DecisionLog;
+use crate::pins::Pins;
 use crate::policy::PolicySet;
 
 /// Who asks, through which server and session.
@@ -136,6 +137,11 @@ impl Engine {
         self.0.filters()
     }
 
+    #[pyo3(signature = (pins))]
+    fn pin(&self, pins: Option<&Pins>) {
+        self.0.pin(pins.map(|pins| pins.0.clone()));
+    }
+
     fn install(&self, policies: &PolicySet) {
         self.0.install(policies.0.clone());
     }
@@ -205,10 +211,10 @@ impl Engine {
         body: Bound<'py, PyBytes>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let _ = caller;
-        if !self.0.filters() {
+        let Some(hiding) = self.0.hiding() else {
             return Ok(body);
-        }
-        match listing::filter(&self.0.policy(), body.as_bytes()) {
+        };
+        match listing::filter(&hiding, body.as_bytes()) {
             Ok(None) => Ok(body),
             Ok(Some(filtered)) => Ok(PyBytes::new(py, &filtered)),
             Err(fault) => Err(PyValueError::new_err(fault.to_string())),

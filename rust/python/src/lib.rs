@@ -8,6 +8,7 @@ mod engine;
 mod errors;
 mod limits;
 mod log;
+mod pins;
 mod policy;
 mod wire;
 
@@ -27,6 +28,8 @@ mod _core {
     use crate::limits::LimitTable;
     #[pymodule_export]
     use crate::log::{DecisionLog, verify_log};
+    #[pymodule_export]
+    use crate::pins::Pins;
     #[pymodule_export]
     use crate::policy::{Diagnostic, PolicySet};
     #[pymodule_export]

@@ -199,11 +199,10 @@ impl Body {
         out: &mut Vec<u8>,
         step: &mut Step,
     ) -> Result<(), Why> {
-        let kept = if engine.filters() {
-            listing::filter(&engine.policy(), document)
-                .map_err(|fault| format!("an answer cannot be filtered: {fault}"))?
-        } else {
-            None
+        let kept = match engine.hiding() {
+            Some(hiding) => listing::filter(&hiding, document)
+                .map_err(|fault| format!("an answer cannot be filtered: {fault}"))?,
+            None => None,
         };
         match judge(document, asked) {
             Judgement::Sound { asks: false } => {}

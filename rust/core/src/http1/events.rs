@@ -7,8 +7,7 @@
 use std::borrow::Cow;
 
 use crate::engine::Engine;
-use crate::listing;
-use crate::policy::PolicySet;
+use crate::listing::{self, Hiding};
 use crate::sse::{Cut, Cutter, Event};
 
 use super::answer::Step;
@@ -52,11 +51,11 @@ impl Events {
         out: &mut Vec<u8>,
         step: &mut Step,
     ) -> Result<(), Why> {
-        let policy = engine.filters().then(|| engine.policy());
-        self.filters = self.filters || policy.is_some();
+        let hiding = engine.hiding();
+        self.filters = self.filters || hiding.is_some();
         if self.filters {
             let mut kept = Vec::with_capacity(piece.len());
-            let filtered = self.filter(policy.as_deref(), legacy, piece, &mut kept, step);
+            let filtered = self.filter(hiding.as_ref(), legacy, piece, &mut kept, step);
             chunk(&kept, out);
             return filtered;
         }
@@ -74,7 +73,7 @@ impl Events {
 
     fn filter(
         &mut self,
-        policy: Option<&PolicySet>,
+        hiding: Option<&Hiding>,
         legacy: bool,
         piece: &[u8],
         out: &mut Vec<u8>,
@@ -86,7 +85,7 @@ impl Events {
                 return Err(TOO_LONG);
             };
             let data = event.data().unwrap_or_default();
-            match (filtered(policy, event, &data)?, self.begun) {
+            match (filtered(hiding, event, &data)?, self.begun) {
                 (None, begun) => {
                     out.extend_from_slice(event.raw().get(begun..).unwrap_or_default());
                 }
@@ -114,7 +113,7 @@ fn look(data: Cow<'_, [u8]>, legacy: bool, step: &mut Step) -> bool {
 
 /// The event without what is hidden; `None` where there is nothing to hide in it.
 fn filtered(
-    policy: Option<&PolicySet>,
+    hiding: Option<&Hiding>,
     event: Event<'_>,
     data: &[u8],
 ) -> Result<Option<Vec<u8>>, Why> {
@@ -122,9 +121,9 @@ fn filtered(
     if event.is_ambiguous() {
         return Err(unreadable(&AMBIGUOUS).into());
     }
-    let Some(policy) = policy.filter(|_| !data.trim_ascii().is_empty()) else {
+    let Some(hiding) = hiding.filter(|_| !data.trim_ascii().is_empty()) else {
         return Ok(None);
     };
-    let kept = listing::filter(policy, data).map_err(|fault| unreadable(&fault))?;
+    let kept = listing::filter(hiding, data).map_err(|fault| unreadable(&fault))?;
     Ok(kept.map(|kept| event.with_data(&kept)))
 }

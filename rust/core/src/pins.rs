@@ -1,0 +1,280 @@
+//! Pinned definitions: which tools are as someone has read them.
+//!
+//! A definition reaches an agent in a list, so lists are where it is compared: an entry that is not as it is pinned is
+//! taken out, and remembered, and calls of its tool are refused until a list shows it as it was. A tool that is not
+//! pinned is refused from the start. One that is pinned and was in no list yet may be called: who calls it knows it by
+//! the definition that was read.
+//!
+//! INVARIANT: what is remembered is a part of what is pinned, so no server can make it grow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{PoisonError, RwLock};
+
+use crate::canonical::{DefinitionDigest, definition_digest};
+use crate::json::{Index, Kind, Value};
+use crate::listing::BOUNDS;
+use crate::policy::quote;
+
+/// The version of the lock that is read.
+const VERSION: &str = "1";
+
+/// What is done about a tool that is not as it is pinned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PinMode {
+    /// It is hidden, and calls of it are refused.
+    #[default]
+    Enforce,
+    /// It is told.
+    Warn,
+}
+
+/// Why a lock cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockError(String);
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The pinned tools of one server, and what was last seen of them.
+#[derive(Debug)]
+pub struct Pins {
+    mode: PinMode,
+    pinned: BTreeMap<Box<str>, DefinitionDigest>,
+    seen: RwLock<Seen>,
+}
+
+/// What lists have shown.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Pinned tools whose definition was last another.
+    changed: BTreeSet<Box<str>>,
+    /// How many entries that are not pinned, or changed, were in lists.
+    entries: u64,
+}
+
+impl Pins {
+    /// Reads the part of a lock that is a server's.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError`] where it is no lock, or has no such server.
+    pub fn parse(source: &[u8], server: &str, mode: PinMode) -> Result<Self, LockError> {
+        let mut index = Index::default();
+        let document = index
+            .scan(source, &BOUNDS)
+            .map_err(|fault| LockError(fault.to_string()))?;
+        let version = document.get("version").and_then(Value::text);
+        if !version.is_some_and(|version| version.eq_str(VERSION)) {
+            return Err(LockError(format!("`version` is not `\"{VERSION}\"`")));
+        }
+        let servers = member(document, "servers")?;
+        let Some(own) = servers.get(server) else {
+            let others: Vec<_> = servers
+                .members()
+                .map(|(key, _)| quote(&key.to_cow()))
+                .collect();
+            return Err(LockError(format!(
+                "no server {} is pinned, only {}",
+                quote(server),
+                if others.is_empty() {
+                    "none".to_owned()
+                } else {
+                    others.join(", ")
+                }
+            )));
+        };
+        let mut pinned = BTreeMap::new();
+        for (name, tool) in member(own, "tools")?.members() {
+            let name = name.to_cow();
+            let digest = tool.get("digest").and_then(Value::text);
+            let digest = digest.and_then(|text| digest_from(&text.to_cow()));
+            let digest = digest
+                .ok_or_else(|| LockError(format!("the tool {} has no digest", quote(&name))))?;
+            pinned.insert(name.into(), digest);
+        }
+        Ok(Self {
+            mode,
+            pinned,
+            seen: RwLock::default(),
+        })
+    }
+
+    /// Takes over what lists have shown while another lock was in force: what was not as pinned then, and is pinned
+    /// likewise now, is still not as pinned.
+    pub fn succeed(&self, before: &Self) {
+        let past = before.seen.read().unwrap_or_else(PoisonError::into_inner);
+        let same = |name: &str| self.pinned.get(name) == before.pinned.get(name);
+        let changed = past.changed.iter().filter(|name| same(name));
+        let changed = changed.cloned().collect();
+        let entries = past.entries;
+        self.write(|seen| *seen = Seen { changed, entries });
+    }
+
+    /// What is done about a tool that is not as it is pinned.
+    #[must_use]
+    pub fn mode(&self) -> PinMode {
+        self.mode
+    }
+
+    /// Whether a tool may be called: it is pinned, and was in no list with another definition.
+    #[must_use]
+    pub fn admits(&self, name: &str) -> bool {
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        self.pinned.contains_key(name) && !seen.changed.contains(name)
+    }
+
+    /// Compares an entry of a list, and remembers it. True if it is as it is pinned.
+    pub fn see(&self, name: &str, definition: Value<'_>) -> bool {
+        let Some(pinned) = self.pinned.get(name) else {
+            self.write(|seen| seen.entries += 1);
+            return false;
+        };
+        let same = *pinned == definition_digest(definition);
+        if !same {
+            self.write(|seen| {
+                seen.entries += 1;
+                seen.changed.insert(name.into());
+            });
+        } else if !self.admits(name) {
+            self.write(|seen| {
+                seen.changed.remove(name);
+            });
+        }
+        same
+    }
+
+    /// Pinned tools whose definition was another when they were last listed.
+    #[must_use]
+    pub fn changed(&self) -> Vec<String> {
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        seen.changed.iter().map(ToString::to_string).collect()
+    }
+
+    /// How many entries of lists were not as pinned so far.
+    #[must_use]
+    pub fn strange(&self) -> u64 {
+        self.seen
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entries
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn member<'a>(value: Value<'a>, key: &str) -> Result<Value<'a>, LockError> {
+    value
+        .get(key)
+        .filter(|found| found.kind() == Kind::Object)
+        .ok_or_else(|| LockError(format!("`{key}` is missing, or no object")))
+}
+
+fn digest_from(text: &str) -> Option<DefinitionDigest> {
+    let mut digest = DefinitionDigest::default();
+    if text.len() != 2 * digest.len() || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::expect_used, reason = "a test")]
+
+    use super::*;
+    use crate::canonical::{digest_of, hexadecimal};
+
+    const TOOL: &str = r#"{"name":"a","description":"Get."}"#;
+
+    fn lock(tool: &str) -> Vec<u8> {
+        let digest = hexadecimal(&digest_of(tool.as_bytes()).expect("is read"));
+        format!(
+            r#"{{"version":"1","servers":{{"s":{{"tools":{{"a":{{"digest":"{digest}","parts":{{}}}}}}}}}}}}"#
+        )
+        .into_bytes()
+    }
+
+    fn see(pins: &Pins, name: &str, tool: &str) -> bool {
+        let mut index = Index::default();
+        pins.see(name, index.scan(tool.as_bytes(), &BOUNDS).expect("is read"))
+    }
+
+    #[test]
+    fn a_tool_is_called_as_long_as_it_is_as_pinned() {
+        let pins = Pins::parse(&lock(TOOL), "s", PinMode::Enforce).expect("is a lock");
+        assert!(pins.admits("a"));
+        assert!(!pins.admits("b"));
+        assert!(see(
+            &pins,
+            "a",
+            r#"{"description":"Get.","name":"a","_meta":{}}"#
+        ));
+        assert!(!see(
+            &pins,
+            "a",
+            r#"{"name":"a","description":"Get. And send."}"#
+        ));
+        assert!(!pins.admits("a"));
+        assert_eq!(pins.changed(), ["a"]);
+        assert!(!see(&pins, "b", r#"{"name":"b"}"#));
+        assert_eq!((pins.changed().len(), pins.strange()), (1, 2));
+        assert!(see(&pins, "a", TOOL));
+        assert!(pins.admits("a"));
+        assert!(pins.changed().is_empty());
+    }
+
+    #[test]
+    fn another_lock_forgets_only_what_it_accepts() {
+        let before = Pins::parse(&lock(TOOL), "s", PinMode::Enforce).expect("is a lock");
+        let other = r#"{"name":"a","description":"Get. And send."}"#;
+        assert!(!see(&before, "a", other));
+        for (pinned, admitted) in [(TOOL, false), (other, true)] {
+            let after = Pins::parse(&lock(pinned), "s", PinMode::Enforce).expect("is a lock");
+            after.succeed(&before);
+            assert_eq!(after.admits("a"), admitted);
+            assert_eq!(after.strange(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_no_lock_is_not_used() {
+        let digest = "0".repeat(63);
+        for (source, why) in [
+            (String::new(), ""),
+            ("{}".to_owned(), "`version`"),
+            (r#"{"version":"2","servers":{}}"#.to_owned(), "`version`"),
+            (r#"{"version":"1","servers":[]}"#.to_owned(), "`servers`"),
+            (r#"{"version":"1","servers":{}}"#.to_owned(), "only none"),
+            (
+                r#"{"version":"1","servers":{"t":{"tools":{}}}}"#.to_owned(),
+                "no server `s` is pinned, only `t`",
+            ),
+            (
+                r#"{"version":"1","servers":{"s":{}}}"#.to_owned(),
+                "`tools`",
+            ),
+            (
+                format!(
+                    r#"{{"version":"1","servers":{{"s":{{"tools":{{"a":{{"digest":"{digest}"}}}}}}}}}}"#
+                ),
+                "the tool `a` has no digest",
+            ),
+            (
+                r#"{"version":"1","version":"1","servers":{"s":{"tools":{}}}}"#.to_owned(),
+                "",
+            ),
+        ] {
+            let error = Pins::parse(source.as_bytes(), "s", PinMode::Enforce).expect_err(&source);
+            assert!(error.to_string().contains(why), "{source}: {error}");
+        }
+    }
+}
