@@ -9,7 +9,10 @@ import pytest
 from support.pages import ROOT, Row, codes, prose, sections, table
 
 PAGE = "docs/threat-model.md"
-PARTS = ("The agent", "The server", "A neighbour", "A policy's author", "The network")
+PARTS = (
+    *("The agent", "The server", "A neighbour", "A policy's author", "The network"),
+    "Around it, in a cluster",
+)
 FUNCTION = {".py": r"^ *(?:async )?def {}\(", ".rs": r"^ *fn {}\("}
 NOTEBOOK = "docs/adversary.md"
 ASSURANCE = "docs/assurance.md"
