@@ -105,6 +105,7 @@ def test_a_name_is_not_talked_away(name: str, kind: Class) -> None:
     ("name", "description", "kind"),
     [
         ("get_order", "Get an order.", "Read"),
+        ("get_conversation", "The latest messages of one conversation.", "Read"),
         ("create_order", "Create an order.", "Financial"),
         ("cancel_subscription", "Cancel a subscription.", "Financial"),
         ("order_history", "", "Read"),

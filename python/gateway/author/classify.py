@@ -241,6 +241,7 @@ def _name_verbs(words: list[str]) -> Iterator[Evidence]:
 def _description_verbs(sentence: str) -> Iterator[Evidence]:
     table = _table()
     text = sentence[_end(_FILLERS.match(sentence)) :]
+    head = True
     for clause in _CLAUSE.split(text)[:_HEAD_CLAUSES]:
         words = _WORD.findall(clause)[:_HEAD_WORDS]
         found = False
@@ -248,9 +249,11 @@ def _description_verbs(sentence: str) -> Iterator[Evidence]:
             kind = table.verbs.get(word.lower())
             if kind is not None and not found:
                 found = True
-                yield Evidence("description", word, kind, table.weights["description-verb"])
+                weight = "description-verb" if head else "description-verb-later"
+                yield Evidence("description", word, kind, table.weights[weight])
             elif kind is not None and before.lower() in _JOINS:
                 yield Evidence("description", word, kind, table.weights["description-verb-and"])
+            head = False
         if found:
             return
 
