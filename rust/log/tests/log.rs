@@ -95,10 +95,10 @@ fn no_line_is_longer_than_a_pipe_takes_at_once() {
         );
         desk.finish(desk.decide(&body));
     }
-    let mut long = visit(&"c".repeat(5000));
-    long.grant = Some("\u{1}".repeat(5000));
-    long.method = long.grant.clone();
-    assert!(log.visit(long));
+    let mut wordy = visit(&"c".repeat(5000));
+    wordy.grant = Some("\u{1}".repeat(5000));
+    wordy.method = wordy.grant.clone();
+    assert!(log.visit(wordy));
     assert_eq!(log.close(PATIENCE), 0);
     let text = place.text();
     assert_eq!(records(&text).len(), 7);
