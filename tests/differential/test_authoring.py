@@ -181,3 +181,13 @@ def test_what_a_log_without_values_still_tells(
     assert again.decide(logged("t", ("x", "z"), known, START)) == code
     told = {f"/tools/t/{next(iter(rule))}/0"} if code == NOT_KNOWN else set()
     assert set(again.result.unknown) == told
+
+
+def test_without_names_nothing_is_known_to_be_there() -> None:
+    asks = {"conditions": [{"path": "args.x", "op": "exists", "value": True}]}
+    policy = {"version": "1", "default": "deny", "tools": {"t": {"require": [asks]}}}
+    again = replayer(json.dumps(policy))
+    unnamed = logged("t", (), {}, START)._replace(names=None)
+    assert again.decide(unnamed) == NOT_KNOWN
+    # An `X` could be among the names, and then it could not be decided.
+    assert again.decide(unnamed._replace(values={"x": 1})) == NOT_KNOWN

@@ -25,7 +25,14 @@ BEFORE_THE_POLICY = frozenset(
         *("body-too-large", "too-deep", "number-out-of-range", "host-not-allowed"),
         *("origin-not-allowed", "unauthenticated", "not-found", "session-mismatch"),
         *("method-not-allowed", "not-acceptable", "request-timeout", "unsupported-media-type"),
-        *("overloaded", "draining", "log-unavailable", "state-unavailable", "internal-error"),
+        *(
+            "tool-changed",
+            "overloaded",
+            "draining",
+            "log-unavailable",
+            "state-unavailable",
+            "internal-error",
+        ),
     }
 )
 """Codes of refusals that no policy has a say in: another one would not have changed them."""

@@ -14,7 +14,7 @@ CODES = (
     "tool-changed", "approval-required", "method-denied", "malformed-request", "duplicate-key",
     "header-mismatch", "batch-not-allowed", "body-too-large", "too-deep", "number-out-of-range",
     "cost-invalid", "indeterminate", "tool-name-invalid", "method-unknown", "table-full",
-    "contended", "state-unavailable", "internal-error",
+    "contended", "state-unavailable", "log-unavailable", "internal-error",
 )  # fmt: skip
 """What the core may decide."""
 

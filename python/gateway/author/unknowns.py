@@ -31,25 +31,34 @@ class Part:
     Attributes:
         kind: `deny_if`, `require`, `require_approval` or `limits`.
         paths: paths of arguments whose values it needs.
+        present: paths of arguments of which it only asks whether they are there.
         shadow: whether it never refuses anyway.
     """
 
     pointer: str
     kind: str
     paths: tuple[str, ...]
+    present: tuple[str, ...]
     shadow: bool
 
     def missing(self, names: Collection[str] | None, known: Collection[str]) -> list[str]:
         """Which of its arguments are unknown where `names` are there and `known` have values."""
-        return [path for path in self.paths if not is_known(path, names, known)]
+        needed = self.paths if names is not None else (*self.paths, *self.present)
+        return [path for path in needed if not is_known(path, names, known)]
 
 
 def is_known(path: str, names: Collection[str] | None, known: Collection[str]) -> bool:
-    """Whether the value at a path is known, or known to be absent."""
+    """Whether the value at a path is known, or known to be absent.
+
+    Nothing is where not all names are: one of the others could differ only by case, and then the
+    condition could not be decided.
+    """
+    if names is None:
+        return False
     found = re.match(r"args\.([^.\[]+)", path)
     if found is None:
-        return names is not None and set(names) <= set(known)
-    return found[1] in known or (names is not None and found[1] not in names)
+        return set(names) <= set(known)
+    return found[1] in known or found[1] not in names
 
 
 def parts(root: Node, entry: str) -> Iterator[Part]:
@@ -61,12 +70,13 @@ def parts(root: Node, entry: str) -> Iterator[Part]:
             conditions = rule.get("conditions") or []
             paths = tuple(condition["path"] for condition in conditions if _needs_value(condition))
             shadow = above or rule.get("mode") == "shadow"
-            yield Part(f"{entry}/{kind}/{index}", kind, paths, shadow)
+            present = tuple(each["path"] for each in conditions if not _needs_value(each))
+            yield Part(f"{entry}/{kind}/{index}", kind, paths, present, shadow)
     for index, limit in enumerate(written.get("limits") or []):
         asked = (limit.get("cost"), limit.get("increment_from"), limit.get("key"))
         paths = tuple(path for path in asked if isinstance(path, str))
         shadow = above or limit.get("mode") == "shadow"
-        yield Part(f"{entry}/limits/{index}", "limits", paths, shadow)
+        yield Part(f"{entry}/limits/{index}", "limits", paths, (), shadow)
 
 
 def _needs_value(condition: Mapping[str, Any]) -> bool:
@@ -100,7 +110,8 @@ def strict(
             holder[index]["conditions"] = [
                 condition
                 for condition in holder[index].get("conditions") or []
-                if not _needs_value(condition) or is_known(condition["path"], names, known)
+                if is_known(condition["path"], names, known)
+                or (names is not None and not _needs_value(condition))
             ]
     _strip(document)
     return _compiled(document)
