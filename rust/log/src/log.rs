@@ -29,6 +29,12 @@ const STREAM: &str = "stream";
 /// How much is written at once.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// How long a writer that had something to do rests until it looks again: what a death can lose.
+const REST: Duration = Duration::from_micros(200);
+
+/// How often it does so before it sleeps until it is woken.
+const RESTS: u32 = 25;
+
 /// How long a sink that failed is left alone.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -418,9 +424,20 @@ impl Writer {
     }
 
     /// Waits for something to do, and takes it.
+    ///
+    /// To be woken costs who hands something over more than all the rest, so a writer that had something to do just
+    /// now looks again by itself.
     fn wait(&self, items: &mut Vec<Item>) -> Order {
+        let mut rests = 0;
         let mut queue = lock(&self.shared.queue);
         while queue.items.is_empty() && queue.order == Order::Go {
+            if rests < RESTS {
+                drop(queue);
+                thread::sleep(REST);
+                rests += 1;
+                queue = lock(&self.shared.queue);
+                continue;
+            }
             queue.asleep = true;
             queue = self
                 .shared
