@@ -31,8 +31,14 @@ pub struct Times {
 pub struct Decided {
     pub core: Arc<Core>,
     pub engine: Arc<Engine>,
-    caller: Arc<Caller>,
     times: Times,
+    /// Only where decisions are recorded, so that others need no lock and count nobody's holders.
+    recording: Option<Box<Recording>>,
+}
+
+/// What a record needs besides the decision.
+struct Recording {
+    caller: Arc<Caller>,
     state: Mutex<State>,
 }
 
@@ -41,6 +47,12 @@ pub struct Decided {
 struct State {
     end: End,
     recorded: bool,
+}
+
+impl Recording {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The same for Python. Mostly nobody there asks for it, and then it is not made.
@@ -52,13 +64,18 @@ type Answer<'py> = (u16, Fields<'py>, Bound<'py, PyBytes>);
 
 impl Decided {
     /// A refusal is recorded at once.
-    pub fn new(core: Arc<Core>, caller: Arc<Caller>, engine: Arc<Engine>, times: Times) -> Self {
+    pub fn new(core: Arc<Core>, caller: &Arc<Caller>, engine: Arc<Engine>, times: Times) -> Self {
+        let recording = engine.options().ledger.as_ref().map(|_| {
+            Box::new(Recording {
+                caller: caller.clone(),
+                state: Mutex::default(),
+            })
+        });
         let decided = Self {
             core,
             engine,
-            caller,
             times,
-            state: Mutex::default(),
+            recording,
         };
         if !decided.core.allowed {
             decided.record();
@@ -66,13 +83,12 @@ impl Decided {
         decided
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Remembers the server's status, and what kept the message from being served.
     pub fn note(&self, status: Option<u16>, fault: Option<&str>) {
-        let mut state = self.state();
+        let Some(recording) = &self.recording else {
+            return;
+        };
+        let mut state = recording.state();
         state.end.status = status.or(state.end.status);
         if let Some(fault) = fault {
             state.end.fault = Some(fault.into());
@@ -81,14 +97,17 @@ impl Decided {
 
     /// Has the decision log told of it, once.
     pub fn record(&self) {
+        let Some(recording) = &self.recording else {
+            return;
+        };
         self.engine.record(|| {
-            let mut state = self.state();
+            let mut state = recording.state();
             if std::mem::replace(&mut state.recorded, true) {
                 return None;
             }
             Some(Entry {
                 decision: self.core.clone(),
-                caller: self.caller.clone(),
+                caller: recording.caller.clone(),
                 at: clock::at(self.times.started),
                 decide_ns: self.times.ended.saturating_sub(self.times.started),
                 end: std::mem::take(&mut state.end),
@@ -107,7 +126,9 @@ impl Decided {
             return;
         }
         let since = |then: u64| passed.saturating_sub(then);
-        self.state().end.took_ns = Some(since(self.times.started));
+        if let Some(recording) = &self.recording {
+            recording.state().end.took_ns = Some(since(self.times.started));
+        }
         // How long somebody listens says nothing of how long an answer takes.
         if self.core.method.as_deref() == Some("subscriptions/listen") {
             return;

@@ -166,7 +166,7 @@ impl Engine {
         let times = Times { started, ended };
         let took = ended.saturating_sub(started);
         self.0.counts().observe(&core, took);
-        let decided = Decided::new(core, caller.0.clone(), self.0.clone(), times);
+        let decided = Decided::new(core, &caller.0, self.0.clone(), times);
         Ok(Decision(Arc::new(decided)))
     }
 

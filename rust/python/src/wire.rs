@@ -195,7 +195,7 @@ impl Intake {
                     request: PyBytes::new(py, &forward.bytes).unbind(),
                     decided: Arc::new(Decided::new(
                         forward.decision,
-                        forward.caller.clone(),
+                        &forward.caller,
                         forward.engine,
                         times.get(),
                     )),
@@ -209,7 +209,7 @@ impl Intake {
                 let decided = request.decision.zip(request.engine);
                 let decided = decided.zip(request.caller.as_ref());
                 let decided = decided.map(|((core, engine), caller)| {
-                    Decided::new(core, caller.clone(), engine, times.get())
+                    Decided::new(core, caller, engine, times.get())
                 });
                 let handed = HandedOver {
                     tag: request.tag.unwrap_or_default(),
