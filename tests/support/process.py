@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+READY = re.compile(r"interlock ready: mcp=http://([^/]+)/mcp\S*(?: mcp=\S+)* admin=\S+")
 WAIT_S = 20.0
 """Bound on every wait; reached only by a failing test."""
 HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
@@ -201,7 +202,7 @@ def sidecar(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Side
         while not running.mcp:
             seen.append(lines.get(timeout=WAIT_S))
             assert seen[-1], f"it ended before it was ready: {seen}"
-            if ready := re.match(r"interlock ready: mcp=http://(\S+)/mcp admin=\S+", seen[-1]):
+            if ready := READY.match(seen[-1]):
                 running.mcp = ready[1]
                 running.admin = seen[-1].strip().rpartition("admin=http://")[2]
         yield running
