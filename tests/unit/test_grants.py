@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from gateway._core import LimitTable
 from gateway.app import Gateway
 from gateway.config.source import ConfigSource
 from gateway.identity import GrantIdentity, Known
-from gateway.settings import GrantSettings, Settings, TokenSettings
+from gateway.server import Listener, bind
+from gateway.settings import Address, GrantSettings, Settings, TokenSettings
 from support.door import Client, call, run
 from support.http_server import Wire, serving
 
@@ -222,5 +225,63 @@ def test_a_token_ends_when_it_expires(configured: Path) -> None:
         assert not identity.holds(known)
         assert (await who(b"y")) is not None
         assert identity.ends_in() is None
+
+    run(main())
+
+
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENT = b'data: {"jsonrpc":"2.0","method":"notifications/message","params":{}}\n\n'
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_open_stream_ends_with_its_grant_and_no_other_does(
+    configured: Path, method: str, *, fast: bool
+) -> None:
+    async def main() -> None:
+        async def streaming(wire: Wire) -> None:
+            await wire.request()
+            await wire.write(STREAM + b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
+            await asyncio.Event().wait()
+
+        async with serving(streaming) as server:
+            text = CONFIG.format(url=server.url, **HASHES).replace("deny.json", "allow.json")
+            write(configured, f"{text}fast_path: {str(fast).lower()}\n")
+            source = ConfigSource(configured, {"listen": Address("127.0.0.1", 0)})
+            settings = source.load()
+            sock = bind(settings.listen)
+            place = sock.getsockname()[:2]
+            settings = replace(settings, listen=Address(*place))
+            gateway = Gateway(settings, table=LimitTable(), source=source)
+            listener = Listener(gateway.data, sock, fast=gateway.fast_path(place))
+            await gateway.start()
+            await listener.start()
+            body = json.dumps(call("t")).encode() if method == "POST" else b""
+            streams = {}
+            for name in "ab":
+                reader, writer = await asyncio.open_connection(*place)
+                writer.write(
+                    f"{method} /mcp/one HTTP/1.1\r\nHost: 127.0.0.1:{place[1]}\r\n"
+                    f"Authorization: Bearer {TOKENS[name]}\r\nAccept: text/event-stream, "
+                    f"application/json\r\nContent-Type: application/json\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n".encode()
+                    + body
+                )
+                async with asyncio.timeout(10):
+                    assert b"notifications/message" in await reader.readuntil(b"}}\n\n")
+                streams[name] = reader, writer
+            write(configured, source.path.read_text().replace(HASHES["a"], HASHES["d"]))
+            gateway.reload()
+            reader, _ = streams["a"]
+            async with asyncio.timeout(10):
+                with suppress(ConnectionError):
+                    left = await reader.read()
+                    assert not left.endswith(b"0\r\n\r\n") or b"unauthenticated" in left
+            assert not streams["b"][0].at_eof()
+            for _, writer in streams.values():
+                writer.close()
+            gateway.drain()
+            await listener.drain(0)
+            await gateway.aclose(0)
 
     run(main())

@@ -124,3 +124,94 @@ fn equal(one: &Fingerprint, other: &Fingerprint) -> bool {
     let differs = one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b));
     std::hint::black_box(differs) == 0
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const TOKEN: &[u8] = b"Bearer ilk_00";
+
+    fn of(grant: &str, until: Option<u64>) -> Credential {
+        Credential {
+            grant: grant.into(),
+            until: until.map(Nanos),
+        }
+    }
+
+    fn print(value: &[u8]) -> Fingerprint {
+        fingerprint(value).expect("a bearer token")
+    }
+
+    #[test]
+    fn only_one_bearer_token_is_a_token() {
+        assert_eq!(fingerprint(TOKEN), fingerprint(b"bEARER ilk_00"));
+        assert_eq!(print(TOKEN), Fingerprint::from(Sha256::digest(b"ilk_00")));
+        let longest = [b"Bearer ".as_slice(), &[b'a'; LONGEST_TOKEN]].concat();
+        assert!(fingerprint(&longest).is_some());
+        for other in [
+            &b""[..],
+            b"Bearer",
+            b"Bearer ",
+            b"Bearer  a",
+            b"Bearer\ta",
+            b"Bearer a b",
+            b"Bearer a,b",
+            b"Bearer a\"",
+            b"Bearer \xc3\xa4",
+            b"Basic a",
+            b"aBearer a",
+            &[longest.as_slice(), b"a"].concat(),
+        ] {
+            assert_eq!(
+                fingerprint(other),
+                None,
+                "{}",
+                String::from_utf8_lossy(other)
+            );
+        }
+    }
+
+    #[test]
+    fn a_credential_counts_until_the_moment_it_ends() {
+        let mut credentials = Credentials::default();
+        assert!(!credentials.any());
+        credentials.add(print(TOKEN), of("a", Some(10)));
+        assert!(credentials.any());
+        let found = |now| credentials.of(TOKEN, Nanos(now)).map(|(_, one)| one.grant);
+        assert_eq!(found(9).as_deref(), Some("a"));
+        assert_eq!(found(10), None);
+        assert_eq!(credentials.of(b"Bearer ilk_01", Nanos(0)), None);
+    }
+
+    #[test]
+    fn digests_that_begin_alike_are_told_apart() {
+        let (mut one, mut other) = (print(TOKEN), print(TOKEN));
+        one[31] ^= 1;
+        other[8] ^= 1;
+        let mut credentials = Credentials::default();
+        credentials.add(one, of("one", None));
+        credentials.add(other, of("other", None));
+        assert_eq!(credentials.of(TOKEN, Nanos(0)), None);
+        credentials.add(print(TOKEN), of("a", None));
+        let (token, found) = credentials.of(TOKEN, Nanos(0)).expect("it was added");
+        assert_eq!((token, found.grant.as_str()), (print(TOKEN), "a"));
+    }
+
+    #[test]
+    fn what_is_learned_is_bounded_and_never_before_what_was_given() {
+        let mut credentials = Credentials::new(true);
+        assert!(credentials.any());
+        credentials.add(print(TOKEN), of("given", None));
+        credentials.learn(print(TOKEN), of("learned", None), Nanos(0));
+        let (_, found) = credentials.of(TOKEN, Nanos(0)).expect("it was added");
+        assert_eq!(found.grant, "given");
+        for number in 0..2 * MOST_LEARNED {
+            let token = Fingerprint::from(Sha256::digest(number.to_le_bytes()));
+            let until = if number % 2 == 0 { 1 } else { 100 };
+            credentials.learn(token, of("a", Some(until)), Nanos(2));
+            let learned = credentials.learned.read().expect("not poisoned");
+            assert!(learned.len() <= MOST_LEARNED);
+            assert!(learned.contains_key(&token));
+        }
+    }
+}
