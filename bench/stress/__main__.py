@@ -19,7 +19,7 @@ from bench.load.processes import allow_many_files
 from bench.stress.parts import PARTS
 from bench.stress.rig import Pace
 
-FULL = Pace(rounds=2, seconds=3, calls=1_000_000, crowd=1_000)
+FULL = Pace(rounds=2, seconds=2.5, calls=1_000_000, crowd=1_000)
 BRIEF = Pace(rounds=1, seconds=2, calls=50_000, crowd=200)
 
 

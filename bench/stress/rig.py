@@ -154,13 +154,17 @@ def running(
 
 @contextmanager
 def beside_hostile(
-    cores: Cores, policy: bytes = ALLOW_ALL, *, options: Sequence[str] = ()
+    cores: Cores,
+    policy: bytes = ALLOW_ALL,
+    *,
+    server: Sequence[str] = (),
+    options: Sequence[str] = (),
 ) -> Iterator[Rig]:
     """The same with two servers: nginx at `Rig.path`, and one that is hostile at `HOSTILE`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stress-")))
         folder.chmod(0o755)
-        ports = _nginx(stack, folder, cores), _server(stack, cores, ["--step-back"])
+        ports = _nginx(stack, folder, cores), _server(stack, cores, server)
         options = ["--upstream", str(ports[0]), "--hostile", str(ports[1]), *options]
         gateway = _gateway(stack, folder, cores, policy, options)
         yield Rig(gateway, folder, cores.load, b"/mcp/default")

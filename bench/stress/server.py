@@ -188,9 +188,9 @@ class Connection(asyncio.Protocol):
 def step_back() -> None:
     """Leave the core to the loads, whose figures are not to be spoilt: by niceness, and by that of
     the session where Linux schedules by sessions (sched(7), "The autogroup feature")."""
-    os.nice(19)
+    os.nice(5)
     with suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
+        Path("/proc/self/autogroup").write_text("5", encoding="ascii")
 
 
 async def serve(port: int, slots: Slots) -> None:

@@ -63,7 +63,7 @@ def measure(pace: Pace, cores: Cores) -> Result:
     """Every attack, while answers pass unread and while lists are filtered."""
     found: Result = {}
     for way, policy in WAYS.items():
-        with beside_hostile(cores, policy) as rig:
+        with beside_hostile(cores, policy, server=["--step-back"]) as rig:
             rig.bear(Load(call(QUICK), 1.0))
             for name, tools in ATTACKS.items():
                 rounds = 1 if way else pace.rounds
