@@ -287,20 +287,20 @@ class DecisionLog:
         path: str,
         *,
         on_overflow: Literal["deny", "drop"] = "deny",
-        include_args: Sequence[str] = (),
-        buffer_bytes: int = 8388608,
+        include_args: Sequence[str] = ...,
+        buffer_bytes: int = ...,
         rotate_bytes: int | None = None,
         rotate_s: float | None = None,
         keep: int | None = None,
         worker: int | None = None,
-        about: Sequence[tuple[str, str]] = (),
+        about: Sequence[tuple[str, str]] = ...,
     ) -> DecisionLog:
         """Open a log and start its writer.
 
         Args:
             path: a file, or `-` for standard output.
             include_args: names of arguments whose values are logged.
-            buffer_bytes: how much may wait to be written.
+            buffer_bytes: how much may wait to be written; 8 MiB by default.
             rotate_bytes, rotate_s: size and age at which the next file is begun.
             keep: how many old files are kept; None keeps all.
             worker: the number of this process, where several write.
@@ -471,7 +471,7 @@ class Engine:
             ValueError: there is no such phase.
         """
 
-Way: TypeAlias = tuple[bytes, Engine, str, str, bytes, Sequence[bytes], int, bool]
+_Way: TypeAlias = tuple[bytes, Engine, str, str, bytes, Sequence[bytes], int, bool]
 """One way of the fast path: the path, its engine, the grant, the server's name, the head of a
 request to the server (request line and fields of ours, each line with its end), the names of these
 fields in lower case, the tag (the same for one grant on one server, always), and whether requests
@@ -485,9 +485,9 @@ class Gate:
         cls,
         *,
         hosts: Sequence[bytes] | None,
-        routes: Sequence[Way],
+        routes: Sequence[_Way],
         max_body_bytes: int = 1048576,
-        tokens: Sequence[tuple[bytes, str, float | None]] = (),
+        tokens: Sequence[tuple[bytes, str, float | None]] = ...,
         learns: bool = False,
     ) -> Gate:
         """Put together what a listener goes by.
@@ -508,8 +508,8 @@ class Gate:
     def install(
         self,
         *,
-        routes: Sequence[Way],
-        tokens: Sequence[tuple[bytes, str, float | None]] = (),
+        routes: Sequence[_Way],
+        tokens: Sequence[tuple[bytes, str, float | None]] = ...,
         learns: bool = False,
     ) -> None:
         """Go by these from the next message on; what was learned is forgotten."""
@@ -682,7 +682,7 @@ class Exchange:
     def last_event(self, code: str, message: str, *, status: int) -> bytes | None:
         """What ends a broken event stream with a proper answer; None where nothing can."""
 
-def verify_log(path: str, expected: Sequence[str] = ()) -> dict[str, Any]:
+def verify_log(path: str, expected: Sequence[str] = ...) -> dict[str, Any]:
     """Read a log back, with its old files and those of its other writers.
 
     Args:

@@ -27,7 +27,7 @@ from gateway.tls import Tls
 from gateway.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
-    from gateway._core import DecisionLog, Way
+    from gateway._core import DecisionLog, _Way
     from gateway.asgi import ASGIApp, Receive, Scope, Send
     from gateway.config.source import ConfigSource
     from gateway.settings import ServerSettings
@@ -120,9 +120,9 @@ class Gateway:
         self._port = Port(self._door, gate, self._services(), address)
         return self._port
 
-    def _ways(self) -> list[Way]:
+    def _ways(self) -> list[_Way]:
         """What the fast path may serve, by path and grant."""
-        ways: list[Way] = []
+        ways: list[_Way] = []
         anonymous = self._settings.anonymous
         routes = {(route.server, route.grant): route for route in self._routes}
         for path, service in self._paths.items():
