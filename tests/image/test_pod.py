@@ -7,6 +7,7 @@ hand: the files of the volume are swapped by a rename.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import re
@@ -85,6 +86,17 @@ class Pod:
         ]
         return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
+    def log(self) -> list[str]:
+        """The lines of the decision log, which is the sidecar's standard output."""
+        told = podman("logs", self.sidecar).splitlines()
+        return [line for line in told if line.startswith("{")]
+
+    def logged(self) -> Counter[tuple[str, str]]:
+        """How often the log has each tool with each code."""
+        every = [json.loads(line) for line in self.log()]
+        calls = [line for line in every if line.get("method") == "tools/call"]
+        return Counter((line["tool"], line["code"]) for line in calls)
+
     def until_ready(self) -> None:
         """Wait until it serves; a container that starts anew is asked until it answers."""
         ends = time.monotonic() + PATIENCE_S
@@ -95,6 +107,25 @@ class Pod:
             except OSError:
                 pass
         raise AssertionError(podman("logs", self.sidecar))
+
+
+def chains(lines: list[str]) -> int:
+    """How many whole chains the lines of a log are.
+
+    Raises:
+        AssertionError: a line was changed, or one is missing or has moved.
+    """
+    found, prev = 0, ""
+    for line in lines:
+        record = json.loads(line)
+        text = line.removesuffix(f',"hash":"{record["hash"]}"}}') + "}"
+        assert hashlib.sha256(text.encode()).hexdigest() == record["hash"]
+        if record["prev"] == "0" * 64:
+            found += 1
+        else:
+            assert record["prev"] == prev
+        prev = record["hash"]
+    return found
 
 
 def play(*items: Any) -> None:
@@ -109,7 +140,7 @@ def address(pod: str) -> str:
 
 def remove() -> None:
     for name in ("interlock-agent-pod-0", "interlock-e2e-server"):
-        podman("pod", "rm", "--force", "--ignore", "--time", "0", name)
+        podman("pod", "rm", "--force", "--ignore", "--time", "0", name, check=False)
     kept = podman("volume", "ls", "--quiet").split()
     for volume in {"interlock", "interlock-state", "interlock-no-token"} & set(kept):
         podman("volume", "rm", "--force", volume)
@@ -163,6 +194,7 @@ def test_client_server_metrics_and_prometheus_agree(pod: Pod, watching: Promethe
     assert seen == {"allowed": 5, "default-deny": 3}
     assert pod.arrived("echo") == pod.decisions("echo", "allowed") == 5
     assert pod.arrived("secret") == 0
+    assert pod.logged() == {("echo", "allowed"): 5, ("secret", "default-deny"): 3}
     watching.until('sum(interlock_decisions_total{effect="deny", code="default-deny"}) == 3')
     watching.until('sum(interlock_decisions_total{tool="echo", effect="allow"}) == 5')
 
@@ -199,7 +231,7 @@ print([pid for pid in os.listdir("/proc") if pid.isdigit()
 
 
 def test_a_killed_container_forgives_nothing(pod: Pod) -> None:
-    used = pod.arrived("echo")
+    used, logged = pod.arrived("echo"), pod.logged()
     podman("kill", "--signal", "KILL", pod.sidecar)
     podman("wait", "--condition", "stopped", pod.sidecar, check=False)
     with pytest.raises(AssertionError, match="Connect"):
@@ -209,6 +241,9 @@ def test_a_killed_container_forgives_nothing(pod: Pod) -> None:
     seen = pod.call("echo", 25)
     assert seen == {"allowed": 20 - used, "limit-exceeded": 5 + used}
     assert pod.arrived("echo") == 20
+    since = pod.logged() - logged
+    assert since == {("echo", "allowed"): 20 - used, ("echo", "limit-exceeded"): 5 + used}
+    assert chains(pod.log()) == 2, "one for each start"
 
 
 def test_a_swapped_policy_is_obeyed(pod: Pod) -> None:
