@@ -356,6 +356,19 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 ),
             ),
             Panel(
+                "Tools that are not as they are pinned",
+                "A server changed what its tools say or take: they are hidden and refused.",
+                "cps",
+                (
+                    (
+                        "sum by (server) "
+                        f"(rate(interlock_unpinned_tools_total{{{_SERVER}}}{_RATE}))",
+                        "{{server}}",
+                    ),
+                ),
+                thresholds=(0.001, 1),
+            ),
+            Panel(
                 "Versions",
                 "What runs, and since when.",
                 "s",
@@ -367,7 +380,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     ),
                 ),
                 kind="table",
-                width=24,
+                width=16,
             ),
         ),
     ),
