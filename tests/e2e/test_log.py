@@ -6,6 +6,8 @@ import concurrent.futures
 import http.client
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +97,52 @@ def test_it_goes_to_standard_output_by_itself(policy: Path) -> None:
         out, _ = process.communicate(timeout=WAIT_S)
     codes = [json.loads(line).get("code") for line in out.splitlines()]
     assert codes == [None, "default-deny", None]
+
+
+def test_on_a_terminal_it_is_a_short_line_a_decision(policy: Path) -> None:
+    ours, theirs = pty.openpty()
+    with upstream() as server:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gateway", "run", "--policy", str(policy)),
+                *("--upstream", server.url, "--listen", "127.0.0.1:0", "--admin", "none"),
+            ],
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(theirs)
+        assert process.stderr is not None
+        place = process.stderr.readline().split("mcp=http://")[1].split("/")[0]
+        for tool in ("open", "shut\x1b[2K"):
+            body = json.dumps(tools_call(tool)).encode()
+            assert request(place, "POST", "/mcp", body, HEADERS).status == 200
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=WAIT_S)
+    shown = os.read(ours, 1 << 16).decode().splitlines()
+    os.close(ours)
+    assert re.fullmatch(r"[0-9:]{8}  allow  open  [0-9.]+ ms  default@default", shown[0])
+    assert re.fullmatch(
+        r"[0-9:]{8}  deny   shut\\u001b\[2K  tool-name-invalid  /tools  default@default", shown[1]
+    )
+    assert len(shown) == 2
+
+
+def test_wrap_logs_to_a_file_and_never_to_the_protocol(policy: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    options = ("wrap", "--policy", str(policy), "--state", "memory", "--log")
+    assert command(*options, "-", "--", "cat").returncode == 2
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *options, str(log), "--", "cat"],
+        input=json.dumps(tools_call("shut")) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert "default-deny" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert [r.get("code") for r in records(log)] == [None, "default-deny", None]
 
 
 class Client(threading.Thread):
