@@ -256,10 +256,15 @@ fn a_cut_end_is_found_by_a_hash_that_was_kept() {
     write(&path, 5, Rotation::default());
     let last = gateway_log::verify::digits(&check(&path).chains[0].last.hash);
     let text = fs::read_to_string(&path).unwrap();
-    assert!(verify(&path, &[last.clone()]).unwrap().missing.is_empty());
+    assert!(
+        verify(&path, std::slice::from_ref(&last))
+            .unwrap()
+            .missing
+            .is_empty()
+    );
     let cut = text.trim_end().rfind('\n').unwrap() + 1;
     fs::write(&path, &text[..cut]).unwrap();
-    let report = verify(&path, &[last.clone()]).unwrap();
+    let report = verify(&path, std::slice::from_ref(&last)).unwrap();
     assert!(report.problems.is_empty());
     assert_eq!(report.missing, [last]);
 }

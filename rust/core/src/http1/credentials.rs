@@ -126,6 +126,11 @@ fn equal(one: &Fingerprint, other: &Fingerprint) -> bool {
 }
 
 #[cfg(all(test, not(loom)))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 mod tests {
     use super::*;
 
@@ -193,7 +198,7 @@ mod tests {
         credentials.add(other, of("other", None));
         assert_eq!(credentials.of(TOKEN, Nanos(0)), None);
         credentials.add(print(TOKEN), of("a", None));
-        let (token, found) = credentials.of(TOKEN, Nanos(0)).expect("it was added");
+        let (token, found) = credentials.of(TOKEN, Nanos(0)).unwrap();
         assert_eq!((token, found.grant.as_str()), (print(TOKEN), "a"));
     }
 
@@ -203,13 +208,13 @@ mod tests {
         assert!(credentials.any());
         credentials.add(print(TOKEN), of("given", None));
         credentials.learn(print(TOKEN), of("learned", None), Nanos(0));
-        let (_, found) = credentials.of(TOKEN, Nanos(0)).expect("it was added");
+        let (_, found) = credentials.of(TOKEN, Nanos(0)).unwrap();
         assert_eq!(found.grant, "given");
         for number in 0..2 * MOST_LEARNED {
             let token = Fingerprint::from(Sha256::digest(number.to_le_bytes()));
             let until = if number % 2 == 0 { 1 } else { 100 };
             credentials.learn(token, of("a", Some(until)), Nanos(2));
-            let learned = credentials.learned.read().expect("not poisoned");
+            let learned = credentials.learned.read().unwrap();
             assert!(learned.len() <= MOST_LEARNED);
             assert!(learned.contains_key(&token));
         }
