@@ -1,6 +1,6 @@
 //! Interlock's decision log.
 //!
-//! [`log`] has the queue and the thread that writes; [`line`] words a record, in [`text`] that cannot be taken for
+//! [`log`] has the queue, `writer` the thread that writes; [`line`] words a record, in [`text`] that cannot be taken for
 //! anything else; [`chain`] links the lines; [`file`] and [`sink`] are where they go; [`verify`] reads them back.
 //!
 //! There is no Python in this crate and no clock: who opens a log says what time it is.
@@ -13,6 +13,7 @@ pub mod log;
 pub mod sink;
 pub mod text;
 pub mod verify;
+mod writer;
 
 pub use chain::LINE_BYTES;
 pub use line::Visit;

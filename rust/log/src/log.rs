@@ -4,7 +4,7 @@
 //! written; who hands something over never waits for who writes; and whatever was handed over is written in its order,
 //! or counted in the line that comes next.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -14,32 +14,14 @@ use std::thread;
 use std::time::Duration;
 
 use gateway_core::ledger::{Entry, Ledger};
-use gateway_core::time::Nanos;
-use sha2::{Digest, Sha256};
 
-use crate::chain::{self, Place};
 use crate::file::{self, Found, Rotation};
-use crate::line::{self, Tail, Visit};
+use crate::line::{self, Visit};
 use crate::sink::{Sink, Stream};
-use crate::text;
+use crate::writer::Writer;
 
 const FILE: &str = "file";
 const STREAM: &str = "stream";
-
-/// How much is written at once.
-const PIECE_BYTES: usize = 64 << 10;
-
-/// How long a writer that had something to do rests until it looks again: what a death can lose.
-const REST: Duration = Duration::from_micros(200);
-
-/// How often it does so before it sleeps until it is woken.
-const RESTS: u32 = 25;
-
-/// How long a sink that failed is left alone.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// How often a sink that takes nothing is asked before that is called trouble.
-const STALLS: u32 = 4;
 
 /// What the writer gets to notice that it is given up.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -89,50 +71,50 @@ pub struct Options {
     pub tell: fn(&str),
 }
 
-enum What {
+pub(crate) enum What {
     Entry(Entry),
     Visit(Visit),
     Event(String, Vec<(String, String)>),
 }
 
-struct Item {
-    what: What,
+pub(crate) struct Item {
+    pub(crate) what: What,
     /// Room that is not the decision's own.
-    bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+pub(crate) enum Order {
     Go,
     Finish,
     GiveUp,
 }
 
-struct Queue {
-    items: Vec<Item>,
+pub(crate) struct Queue {
+    pub(crate) items: Vec<Item>,
     /// Whether the writer sleeps until it is woken.
-    asleep: bool,
-    order: Order,
-    ended: bool,
+    pub(crate) asleep: bool,
+    pub(crate) order: Order,
+    pub(crate) ended: bool,
 }
 
-struct Shared {
-    used: AtomicUsize,
-    room: usize,
-    overflow: Overflow,
-    arguments: Vec<String>,
-    clock: fn() -> u64,
-    tell: fn(&str),
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    ended: Condvar,
-    gap: AtomicU64,
-    lost: AtomicU64,
-    lines: AtomicU64,
-    bytes: AtomicU64,
+pub(crate) struct Shared {
+    pub(crate) used: AtomicUsize,
+    pub(crate) room: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) clock: fn() -> u64,
+    pub(crate) tell: fn(&str),
+    pub(crate) queue: Mutex<Queue>,
+    pub(crate) wake: Condvar,
+    pub(crate) ended: Condvar,
+    pub(crate) gap: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    pub(crate) lines: AtomicU64,
+    pub(crate) bytes: AtomicU64,
     /// Whether something found no room since the last line was written.
-    full: AtomicBool,
-    trouble: Mutex<Option<String>>,
+    pub(crate) full: AtomicBool,
+    pub(crate) trouble: Mutex<Option<String>>,
 }
 
 /// A decision log that is open.
@@ -152,7 +134,7 @@ pub struct Stats {
     pub waiting: u64,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -201,17 +183,13 @@ impl Log {
             full: AtomicBool::new(false),
             trouble: Mutex::new(None),
         });
-        let mut writer = Writer {
-            shared: shared.clone(),
+        let mut writer = Writer::new(
+            shared.clone(),
             sink,
-            place: found.place,
-            out: String::with_capacity(2 * PIECE_BYTES),
-            lines: 0,
-            worker: options.worker,
-            readable: kind.is_empty(),
-            recovered: None,
-            rotates: true,
-        };
+            found.place,
+            options.worker,
+            kind.is_empty(),
+        );
         writer.begin(&found, kind, options.about);
         thread::Builder::new()
             .name("decision-log".to_owned())
@@ -365,279 +343,5 @@ impl Ledger for Shared {
             what: What::Entry(entry),
             bytes,
         });
-    }
-}
-
-/// Says that a writer has ended, however it did.
-struct Ending(Arc<Shared>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            *lock(&self.0.trouble) = Some("its writer failed".to_owned());
-        }
-        lock(&self.0.queue).ended = true;
-        self.0.ended.notify_all();
-    }
-}
-
-struct Writer {
-    shared: Arc<Shared>,
-    sink: Box<dyn Sink>,
-    place: Place,
-    /// Lines that are to be written, and how many.
-    out: String,
-    lines: u64,
-    worker: Option<u32>,
-    readable: bool,
-    /// What kept it from being written until just now, and since when.
-    recovered: Option<(String, u64)>,
-    /// Whether the next file could be begun when that was tried last.
-    rotates: bool,
-}
-
-impl Writer {
-    fn run(mut self) {
-        let _ending = Ending(self.shared.clone());
-        let mut items = Vec::new();
-        let mut written = Vec::new();
-        loop {
-            let order = self.wait(&mut items);
-            for item in items.drain(..) {
-                self.word(&item);
-                written.push(item);
-                if self.out.len() >= PIECE_BYTES && !self.write(&mut written) {
-                    return;
-                }
-            }
-            if !self.write(&mut written) {
-                return;
-            }
-            self.rotate();
-            if order != Order::Go && lock(&self.shared.queue).items.is_empty() {
-                self.event("stop", &[]);
-                let _ = self.write(&mut written);
-                self.sink.sync();
-                return;
-            }
-        }
-    }
-
-    /// Waits for something to do, and takes it.
-    ///
-    /// To be woken costs who hands something over more than all the rest, so a writer that had something to do just
-    /// now looks again by itself.
-    fn wait(&self, items: &mut Vec<Item>) -> Order {
-        let mut rests = 0;
-        let mut queue = lock(&self.shared.queue);
-        while queue.items.is_empty() && queue.order == Order::Go {
-            if rests < RESTS {
-                drop(queue);
-                thread::sleep(REST);
-                rests += 1;
-                queue = lock(&self.shared.queue);
-                continue;
-            }
-            queue.asleep = true;
-            queue = self
-                .shared
-                .wake
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        queue.asleep = false;
-        std::mem::swap(&mut queue.items, items);
-        queue.order
-    }
-
-    fn begin(&mut self, found: &Found, kind: &str, mut about: Vec<(String, String)>) {
-        about.insert(0, ("to".to_owned(), kind.to_owned()));
-        if found.unended {
-            self.out.push('\n');
-        }
-        if found.torn.is_empty() {
-            return self.event("start", &about);
-        }
-        let mut digest = String::new();
-        text::hex(&mut digest, &Sha256::digest(&found.torn));
-        about.push(("torn_bytes".to_owned(), found.torn.len().to_string()));
-        about.push(("torn_sha256".to_owned(), digest));
-        self.event("start", &about);
-    }
-
-    fn word(&mut self, item: &Item) {
-        match &item.what {
-            What::Entry(entry) => {
-                for decided in line::lines(entry) {
-                    if self.readable {
-                        decided.push_readable(&mut self.out);
-                    } else {
-                        let (from, seq, tail) = self.next();
-                        decided.push(&mut self.out, seq, tail, &self.shared.arguments);
-                        self.seal(from);
-                    }
-                }
-            }
-            What::Visit(visit) if self.readable => visit.push_readable(&mut self.out),
-            What::Visit(visit) => {
-                let (from, seq, tail) = self.next();
-                visit.push(&mut self.out, seq, tail);
-                self.seal(from);
-            }
-            What::Event(name, members) => self.event(name, members),
-        }
-    }
-
-    fn event(&mut self, name: &str, members: &[(String, String)]) {
-        if self.readable {
-            return;
-        }
-        let (from, seq, tail) = self.next();
-        line::begin(&mut self.out, Nanos((self.shared.clock)()), seq);
-        self.out.push_str(",\"event\":");
-        text::string(&mut self.out, name, 32);
-        for (member, value) in members {
-            self.out.push(',');
-            text::string(&mut self.out, member, 32);
-            self.out.push(':');
-            text::string(&mut self.out, value, 512);
-        }
-        tail.push(&mut self.out);
-        self.seal(from);
-    }
-
-    fn next(&self) -> (usize, u64, Tail) {
-        let tail = Tail {
-            // ORDERING: a statistic.
-            gap: self.shared.gap.swap(0, Ordering::Relaxed),
-            worker: self.worker,
-        };
-        (self.out.len(), self.place.seq + 1, tail)
-    }
-
-    fn seal(&mut self, from: usize) {
-        chain::seal(&mut self.out, from, &mut self.place);
-        self.lines += 1;
-    }
-
-    /// Writes what is worded, however long that takes, and lets go of what it was made of; false if it was told to
-    /// give up.
-    fn write(&mut self, written: &mut Vec<Item>) -> bool {
-        if self.readable {
-            // ORDERING: a statistic.
-            let gap = self.shared.gap.swap(0, Ordering::Relaxed);
-            if gap > 0 {
-                let _ = writeln!(self.out, "({gap} lines were left out)");
-            }
-        }
-        loop {
-            if !self.push_out() {
-                return false;
-            }
-            match self.recovered.take() {
-                Some((error, since)) => {
-                    let ms = (self.shared.clock)().saturating_sub(since) / 1_000_000;
-                    let after = ("after_ms".to_owned(), ms.to_string());
-                    self.event("recovered", &[("error".to_owned(), error), after]);
-                }
-                None => break,
-            }
-        }
-        // ORDERING: a statistic.
-        self.shared.lines.fetch_add(self.lines, Ordering::Relaxed);
-        self.lines = 0;
-        for item in written.drain(..) {
-            self.shared.release(item.bytes);
-        }
-        true
-    }
-
-    fn push_out(&mut self) -> bool {
-        let mut at = 0;
-        let mut stalls = 0;
-        while let Some(rest) = self
-            .out
-            .as_bytes()
-            .get(at..)
-            .filter(|rest| !rest.is_empty())
-        {
-            match self.sink.write(rest) {
-                Ok(0) => self.suffer(&io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => {
-                    at += bytes;
-                    stalls = 0;
-                    self.relieve(bytes);
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    stalls += 1;
-                    if stalls == STALLS {
-                        let error = io::Error::other("nobody reads it");
-                        self.suffer(&error);
-                    }
-                    // It has waited.
-                    if lock(&self.shared.queue).order == Order::GiveUp {
-                        return false;
-                    }
-                    continue;
-                }
-                Err(error) => self.suffer(&error),
-            }
-            if self.gives_up() {
-                return false;
-            }
-        }
-        self.out.clear();
-        true
-    }
-
-    /// Remembers what is wrong.
-    fn suffer(&mut self, error: &io::Error) {
-        let error = error.to_string();
-        if self.recovered.is_none() {
-            (self.shared.tell)(&format!("the decision log cannot be written: {error}"));
-            self.recovered = Some((error.clone(), (self.shared.clock)()));
-        }
-        *lock(&self.shared.trouble) = Some(error);
-    }
-
-    /// Something could be written.
-    fn relieve(&self, bytes: usize) {
-        // ORDERING: statistics.
-        self.shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.shared.full.store(false, Ordering::Relaxed);
-        if self.recovered.is_some() && lock(&self.shared.trouble).take().is_some() {
-            (self.shared.tell)("the decision log is written again");
-        }
-    }
-
-    /// Pauses for a moment after a failure, and says whether to try no more.
-    fn gives_up(&self) -> bool {
-        let queue = lock(&self.shared.queue);
-        let goes_on = |queue: &mut Queue| queue.order != Order::GiveUp;
-        let waited = self.shared.wake.wait_timeout_while(queue, PAUSE, goes_on);
-        let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        queue.order == Order::GiveUp
-    }
-
-    fn rotate(&mut self) {
-        let now_ns = (self.shared.clock)();
-        if !self.sink.is_due(now_ns) {
-            return;
-        }
-        match self.sink.rotate(now_ns) {
-            Ok(old) => {
-                self.rotates = true;
-                self.event("continue", &[("from".to_owned(), old)]);
-            }
-            Err(error) if self.rotates => {
-                self.rotates = false;
-                (self.shared.tell)(&format!(
-                    "the decision log's next file cannot be begun: {error}"
-                ));
-            }
-            Err(_) => {}
-        }
     }
 }
