@@ -1,4 +1,5 @@
-"""docs/operations.md: the commands, options, variables, endpoints and metrics that there are."""
+"""docs/operations.md and docs/metrics.md: the commands, options, variables, endpoints and metrics
+that there are."""
 
 from __future__ import annotations
 
@@ -101,7 +102,10 @@ def test_a_command_line_is_understood(name: str, line: str) -> None:
 def test_the_metrics_are_those_there_are() -> None:
     text = asyncio.run(render(view())).decode()
     helps = dict(re.findall(r"^# HELP (\w+) (.*)$", text, re.M))
-    told = {plain(row["metric"]): row for row in rows("Metrics")}
+    types = dict(re.findall(r"^# TYPE (\w+) (.*)$", text, re.M))
+    catalogue = sections("docs/metrics.md", 2)["All of them"]
+    told = {plain(row["metric"]): row for row in table(catalogue.splitlines())}
+    assert {name: row["type"] for name, row in told.items()} == types
     assert {name: row["what it counts"] for name, row in told.items()} == helps
     for name, row in told.items():
         series = re.findall(rf"^{name}(?:_bucket)?(?:{{(.*)}})? ", text, re.M)

@@ -134,7 +134,7 @@ EXEMPT = {"process_virtual_memory_bytes": "means nothing by itself"}
 def test_every_metric_is_watched_or_exempt() -> None:
     told = set(
         re.findall(
-            r"^\| `((?:interlock|process)_\w+)`", (ROOT / "docs/operations.md").read_text(), re.M
+            r"^\| `((?:interlock|process)_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.M
         )
     )
     assert len(told) > 15
