@@ -17,14 +17,15 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Node> {
     let mut builder = Builder::default();
     let mut documents = 0;
     let mut parser = Parser::new_from_str(text);
+    // What is missing at the end is said to be on the line after the last, though there be none.
+    let end = end_of(text);
+    let place = |marker: &Marker| place(marker).min(end);
     while let Some(next) = parser.next_event() {
         let (event, span) = match next {
             Ok(next) => next,
             Err(error) => {
                 let diagnostic = Diagnostic::new(Code::Syntax, error.info().to_lowercase());
-                // A text that ends too early is faulted on the line after its last, though there be none.
-                let place = place(error.marker()).min(end_of(text));
-                problems.add(diagnostic.at("", place));
+                problems.add(diagnostic.at("", place(error.marker())));
                 return None;
             }
         };
