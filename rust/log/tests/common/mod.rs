@@ -128,8 +128,15 @@ impl Fake {
         Target::Sink(Box::new(self.clone()), Found::default())
     }
 
+    /// Does this from now on; what it did before was met with once at least.
     pub fn now(&self, does: Does) {
-        self.0.0.lock().unwrap().does = does;
+        let place = self.0.0.lock().unwrap();
+        let mut place = self
+            .0
+            .1
+            .wait_while(place, |place| place.asked == 0)
+            .unwrap();
+        place.does = does;
     }
 
     pub fn text(&self) -> String {
