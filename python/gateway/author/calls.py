@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +57,13 @@ def moment(now_ns: int) -> str:
     when = EPOCH + timedelta(microseconds=now_ns // 1_000)
     text = when.strftime("%Y-%m-%d %H:%M:%S")
     return text if not when.microsecond else f"{text}.{when.microsecond // 1000:03}"
+
+
+def most(counts: Counter[str]) -> str:
+    """The four largest counts for people, and how many more there are."""
+    shown = [f"{name} ({count:,})" for name, count in counts.most_common(4)]
+    more = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def span(duration_ms: int) -> str:

@@ -141,22 +141,15 @@ def _table(result: Replay) -> Iterable[str]:
 
 
 def _finding(one: Finding, result: Replay, first: int, last: int) -> Iterable[str]:
-    from gateway.author.calls import moment
+    from gateway.author.calls import moment, most
 
     count = f"{len(one.at_ns):,} of {_count(result.of(one.rule), 'call')}"
     if one.kind == "allowed":
         count = _count(len(one.at_ns), "call")
     yield f"  {one.rule or '(no rule)'}  {one.code}"
     yield f"    {count}, first {moment(min(one.at_ns))}, last {moment(max(one.at_ns))}"
-    yield f"    grants {_most(one.grants)}; tools {_most(one.tools)}"
+    yield f"    grants {most(one.grants)}; tools {most(one.tools)}"
     yield f"    {_sparkline(one.at_ns, first, last)}"
-
-
-def _most(counts: Any) -> str:
-    """The four largest, and how many more there are."""
-    shown = [f"{name} ({count:,})" for name, count in counts.most_common(4)]
-    more = len(counts) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _left_out(result: Replay, unread: Unread) -> Iterable[str]:

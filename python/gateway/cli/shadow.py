@@ -103,20 +103,14 @@ def promote(policy: Path, rule: str, dry_run: bool, style: str) -> None:
 
 
 def _words(summary: Summary) -> Iterable[str]:
-    from gateway.author.calls import moment
+    from gateway.author.calls import moment, most
 
     yield f"{summary.shadowed:,} of {summary.calls:,} calls would have been refused"
     for one in sorted(summary.rules.values(), key=lambda one: -len(one.at_ns)):
         yield f"  {one.rule}  {one.code}"
         count, first, last = len(one.at_ns), moment(min(one.at_ns)), moment(max(one.at_ns))
         yield f"    {count:,} {'call' if count == 1 else 'calls'}, first {first}, last {last}"
-        yield f"    grants {_most(one.grants)}; tools {_most(one.tools)}"
-
-
-def _most(counts: Any) -> str:
-    shown = [f"{name} ({count:,})" for name, count in counts.most_common(4)]
-    more = len(counts) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+        yield f"    grants {most(one.grants)}; tools {most(one.tools)}"
 
 
 def _as_data(summary: Summary) -> dict[str, Any]:
