@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 _CALL = json.dumps(
@@ -36,10 +36,32 @@ _RESULT = json.dumps(
     }
 ).encode()
 
-_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-    len(_RESULT),
-    _RESULT,
-)
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: Callable[[bytes], bytes]) -> AsyncIterator[str]:
+    """A server on a free port, by its URL, that answers each POST that came whole with JSON."""
+    conversations: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        conversations[task] = writer
+        task.add_done_callback(conversations.pop)
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+            while (message := await read_message(reader)) is not None:
+                result = answer(message[1])
+                writer.write(_ANSWER % (len(result), result))
+                await writer.drain()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        yield f"http://{host}:{port}/mcp"
+        for writer in conversations.values():
+            writer.close()
+        await asyncio.gather(*conversations)
 
 
 class CountingServer:
@@ -52,35 +74,20 @@ class CountingServer:
     def __init__(self) -> None:
         self.calls = 0
         self._reached: dict[int, asyncio.Event] = {}
-        self._conversations: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def reached(self, calls: int) -> asyncio.Event:
         """An event that is set once there were that many."""
         return self._reached.setdefault(calls, asyncio.Event())
 
-    @contextlib.asynccontextmanager
-    async def serve(self) -> AsyncIterator[str]:
+    def serve(self) -> contextlib.AbstractAsyncContextManager[str]:
         """Listens on a free port; yields the URL."""
-        server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
-        async with server:
-            host, port = server.sockets[0].getsockname()
-            yield f"http://{host}:{port}/mcp"
-            for writer in self._conversations.values():
-                writer.close()
-            await asyncio.gather(*self._conversations)
+        return serving(self._count)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._conversations[task] = writer
-        task.add_done_callback(self._conversations.pop)
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
-            while await read_message(reader) is not None:
-                self.calls += 1
-                if event := self._reached.get(self.calls):
-                    event.set()
-                writer.write(_ANSWER)
-                await writer.drain()
+    def _count(self, _: bytes) -> bytes:
+        self.calls += 1
+        if event := self._reached.get(self.calls):
+            event.set()
+        return _RESULT
 
 
 class Crowd:

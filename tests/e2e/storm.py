@@ -23,13 +23,12 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from counting import read_message
+from counting import read_message, serving
 from processes import PATIENCE_S, Sidecar, children, write_policy
 
 SECOND_NS = 1_000_000_000
@@ -109,11 +108,10 @@ class Storm:
         self._open = asyncio.Event()
         self._over = False
         self._sidecar: Sidecar | None = None
-        self._conversations: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def run(self, progress: bool = False) -> None:
         """Lets it rage for its events, and ends everything."""
-        async with self._server() as upstream, contextlib.AsyncExitStack() as stack:
+        async with serving(self._arrived) as upstream, contextlib.AsyncExitStack() as stack:
             await self._start(upstream)
             stack.callback(self._end)
             crowd = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
@@ -246,32 +244,12 @@ class Storm:
             self._answered.notify_all()
         return True
 
-    @contextlib.asynccontextmanager
-    async def _server(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
-        async with server:
-            host, port = server.sockets[0].getsockname()
-            yield f"http://{host}:{port}/mcp"
-            for writer in self._conversations.values():
-                writer.close()
-            await asyncio.gather(*self._conversations)
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._conversations[task] = writer
-        task.add_done_callback(self._conversations.pop)
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
-            while (message := await read_message(reader)) is not None:
-                number = json.loads(message[1])["id"]
-                self.calls[number].arrived_ns.append(time.time_ns())
-                text = {"resultType": "complete", "content": []}
-                result = json.dumps({"jsonrpc": "2.0", "id": number, "result": text}).encode()
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-                    b"content-length: %d\r\n\r\n%b" % (len(result), result)
-                )
-                await writer.drain()
+    def _arrived(self, body: bytes) -> bytes:
+        """The server's answer to a call, once it is written down."""
+        number = json.loads(body)["id"]
+        self.calls[number].arrived_ns.append(time.time_ns())
+        result = {"resultType": "complete", "content": []}
+        return json.dumps({"jsonrpc": "2.0", "id": number, "result": result}).encode()
 
 
 @dataclass
