@@ -82,7 +82,7 @@ struct Cut {
 
 /// Whether any reader could find a `tools` key in these bytes: spelt plainly in any case, possibly with
 /// escapes, or in an encoding other than UTF-8 (which has NUL bytes between ASCII letters).
-fn may_hold_tools(body: &[u8]) -> bool {
+pub(crate) fn may_hold_tools(body: &[u8]) -> bool {
     let reads = |at: usize| body.get(at.wrapping_sub(3)..at + 2);
     memchr2_iter(b'l', b'L', body)
         .any(|at| reads(at).is_some_and(|word| word.eq_ignore_ascii_case(b"tools")))

@@ -9,7 +9,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 /// The longest event that is held in memory to be read.
 pub const MAX_EVENT_BYTES: usize = 4 << 20;
@@ -60,6 +60,12 @@ impl<'a> Event<'a> {
         others.any(|line| holds_other_line_end(line.content))
     }
 
+    /// The lines that are neither a field nor a comment: a client that keeps to the standard ignores them.
+    pub fn strays(self) -> impl Iterator<Item = &'a [u8]> {
+        let others = self.lines().filter(|line| !line.is_known());
+        others.map(|line| line.content)
+    }
+
     /// The bytes of the event with another payload; every other line keeps its bytes and its place.
     #[must_use]
     pub fn with_data(self, data: &[u8]) -> Vec<u8> {
@@ -106,6 +112,13 @@ impl<'a> Line<'a> {
             Some((b':', value)) => Some(value.strip_prefix(b" ").unwrap_or(value)),
             Some(_) => None,
         }
+    }
+
+    fn is_known(&self) -> bool {
+        let line = self.content.strip_prefix(BOM).unwrap_or(self.content);
+        let colon = memchr(b':', line).unwrap_or(line.len());
+        let name = line.get(..colon).unwrap_or_default();
+        matches!(name, b"" | b"data" | b"event" | b"id" | b"retry")
     }
 }
 

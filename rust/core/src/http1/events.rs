@@ -17,6 +17,7 @@ use super::observe::observe;
 const TOO_LONG: Why = Cow::Borrowed("an event is too long to be read");
 const HALF_HIDDEN: Why = Cow::Borrowed("an event of which the client has a part is now hidden");
 const AMBIGUOUS: &str = "a line may end in more than one place";
+const STRAY: &str = "a line that is no field may hold a list";
 
 /// A stream, as far as it has come.
 #[derive(Debug, Default)]
@@ -121,9 +122,16 @@ fn filtered(
     if event.is_ambiguous() {
         return Err(unreadable(&AMBIGUOUS).into());
     }
-    let Some(hiding) = hiding.filter(|_| !data.trim_ascii().is_empty()) else {
+    let Some(hiding) = hiding else {
         return Ok(None);
     };
+    // A reader that takes a stream for lines of JSON would find a list where this one reads nothing.
+    if event.strays().any(listing::may_hold_tools) {
+        return Err(unreadable(&STRAY).into());
+    }
+    if data.trim_ascii().is_empty() {
+        return Ok(None);
+    }
     let kept = listing::filter(hiding, data).map_err(|fault| unreadable(&fault))?;
     Ok(kept.map(|kept| event.with_data(&kept)))
 }

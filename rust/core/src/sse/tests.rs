@@ -186,6 +186,20 @@ fn a_line_end_that_only_some_readers_know_is_ambiguous_outside_the_payload() {
 }
 
 #[test]
+fn a_line_that_is_no_field_is_a_stray() {
+    let raw = "\u{feff}id: 1\nevent\n:note\nretry: 3\n Data: x\ndatab: y\rdata: z\n{}\n\n";
+    let strays: Vec<_> = Event::new(raw.as_bytes()).strays().collect();
+    assert_eq!(
+        strays,
+        [
+            b" Data: x".as_slice(),
+            b"datab: y".as_slice(),
+            b"{}".as_slice()
+        ]
+    );
+}
+
+#[test]
 fn an_event_over_the_bound_is_found_but_not_held() {
     for size in 1..12 {
         let mut cutter = Cutter::new(9);

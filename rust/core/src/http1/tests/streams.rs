@@ -99,6 +99,8 @@ fn a_filtered_stream_leaves_in_whole_events() {
     for bad in [
         "id: 1\u{2028}data: x\n\n".to_owned(),
         format!("data: {LIST}}}\n\n"),
+        format!("data: x\r{LIST}\n\n"),
+        format!("{LIST}\n\n"),
     ] {
         let seen = one(HIDING, request(), &stream(&format!("{whole}{bad}")));
         assert_eq!(fault(&seen.state), Some(Reason::Invalid));
