@@ -27,6 +27,7 @@ VERBS = {
     "shadow": "See what shadow mode would have refused, and put a rule in force.",
     "convert": "Say a policy from elsewhere in this language.",
     "grant": "Make, list, rotate and revoke the tokens of grants.",
+    "approvals": "List, read and decide the calls that wait for a person.",
     "diff": "Say what one policy allows and another does not.",
     "schema": "Print the JSON Schema of a document.",
     "log": "Look at a decision log, or make sure that it is whole.",

@@ -1,0 +1,310 @@
+"""The approvals that were asked for and given, in one file for all workers and commands.
+
+INVARIANT: an approval lets one call through once. Whoever takes it has it alone, whichever process
+asks, because the change of its state and the look at it are one statement of the database; and it
+belongs to one digest, which says grant, server, rule and every argument.
+
+SQLite with a write-ahead log: readers never wait, writers wait for each other for milliseconds, and
+what was committed outlives every process. Time is handed in, in seconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import GatewayError
+
+MAX_PENDING = 1000
+"""Requests that may wait at once: nobody reads more, and a loop would fill a disk."""
+MAX_CALL_BYTES = 64 << 10
+"""Longest call that is kept to be shown; who approves must see all of it."""
+KEPT_S = 30 * 86400.0
+"""How long what has ended is shown; the decision log has it for good."""
+BUSY_S = 2.0
+"""How long a writer waits for another one."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS approval (
+    id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL,
+    server TEXT NOT NULL, grant_name TEXT NOT NULL, tool TEXT NOT NULL, rule TEXT NOT NULL,
+    reason TEXT NOT NULL, policy TEXT NOT NULL, call TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'used', 'withdrawn')),
+    asked_at REAL NOT NULL, asked INTEGER NOT NULL, until REAL NOT NULL,
+    decided_at REAL, decided_by TEXT, remark TEXT, used_at REAL
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS one_open ON approval (digest)
+    WHERE state IN ('pending', 'approved', 'denied');
+CREATE INDEX IF NOT EXISTS by_state ON approval (state, until);
+"""
+_VERSION = 1
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
+"""What cannot be taken for something else when it is read out."""
+
+
+class State(StrEnum):
+    """Where an approval is on its way."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    USED = "used"
+    WITHDRAWN = "withdrawn"
+    """It ended unused."""
+
+
+class StoreError(GatewayError):
+    """The store cannot be used; what would have needed it is refused."""
+
+
+class StoreFull(StoreError):
+    """So many requests wait that no more are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A call that needs approval.
+
+    Attributes:
+        digest: SHA-256 of the canonical call (`gateway.approvals.calls`).
+        rule: RFC 6901 pointer of what asks for the approval.
+        reason: the rule's own words.
+        policy: digest of the policy.
+        call: the arguments in canonical form, for people.
+    """
+
+    digest: bytes
+    server: str
+    grant: str
+    tool: str
+    rule: str
+    reason: str
+    policy: str
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A request for approval, and what became of it. Times in seconds since 1970 UTC."""
+
+    id: str
+    wanted: Wanted
+    state: State
+    asked_at: float
+    asked: int
+    """How often the agent asked."""
+    until: float
+    """When it ends, if it is pending, approved or denied."""
+    decided_at: float | None
+    decided_by: str | None
+    remark: str | None
+    used_at: float | None
+
+
+class Approvals:
+    """The store.
+
+    Args:
+        path: of the file, made with mode 0600 if absent; its folder must exist.
+        pending_s: how long a request waits for a person.
+        approved_s: how long an approval, or a refusal, holds.
+        max_pending: requests that wait at once.
+
+    Raises:
+        StoreError: the file cannot be used; the message is for people.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        pending_s: float = 3600.0,
+        approved_s: float = 900.0,
+        max_pending: int = MAX_PENDING,
+    ) -> None:
+        self.path = path
+        self._pending_s = pending_s
+        self._approved_s = approved_s
+        self._max_pending = max_pending
+        self._turn = threading.Lock()
+        with _told(path):
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            self._database = sqlite3.connect(
+                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            self._database.row_factory = sqlite3.Row
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, _VERSION):
+                raise StoreError(f"`{path}` was written by another release (form {version})")
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    # For the data plane.
+
+    def ask(self, wanted: Wanted, now_s: float) -> Approval:
+        """Ask for an approval; the open one of the same call if there is one, whatever its state.
+
+        Raises:
+            StoreFull: too many wait.
+            StoreError: it cannot be written down.
+        """
+        if len(wanted.call.encode()) > MAX_CALL_BYTES:
+            raise StoreError("the call is too long to be shown to whoever approves it")
+        with self._writing(now_s):
+            again = self._one(
+                "UPDATE approval SET asked = asked + 1 WHERE digest = ?"
+                " AND state IN ('pending', 'approved', 'denied') RETURNING *",
+                wanted.digest,
+            )
+            if again is not None:
+                return again
+            (waiting,) = self._database.execute(
+                "SELECT count(*) FROM approval WHERE state = 'pending'"
+            ).fetchone()
+            if waiting >= self._max_pending:
+                raise StoreFull(f"{waiting} requests for approval wait already")
+            asked = self._one(
+                "INSERT INTO approval (id, digest, server, grant_name, tool, rule, reason, policy,"
+                " call, state, asked_at, asked, until)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, 1, ?) RETURNING *",
+                *(_new_id(), wanted.digest, wanted.server, wanted.grant, wanted.tool),
+                *(wanted.rule, wanted.reason, wanted.policy, wanted.call),
+                *(now_s, now_s + self._pending_s),
+            )
+            assert asked is not None
+            return asked
+
+    def take(self, digest: bytes, now_s: float) -> Approval | None:
+        """Use up the approval of a call, if it has one. At most one caller gets it.
+
+        Raises:
+            StoreError: it cannot be written down, so nobody has it.
+        """
+        with self._writing(now_s):
+            return self._one(
+                "UPDATE approval SET state = 'used', used_at = ?"
+                " WHERE digest = ? AND state = 'approved' RETURNING *",
+                *(now_s, digest),
+            )
+
+    def give_back(self, taken: Approval, now_s: float) -> bool:
+        """Let an approval that was taken count again, because its call was not delivered.
+
+        Returns:
+            Whether it counts: not if it has ended meanwhile, or the same call was asked for anew.
+        """
+        with self._writing(now_s):
+            back = self._one(
+                "UPDATE OR IGNORE approval SET state = 'approved', used_at = NULL"
+                " WHERE id = ? AND state = 'used' AND used_at = ? AND until > ? RETURNING *",
+                *(taken.id, taken.used_at, now_s),
+            )
+            return back is not None
+
+    # For people.
+
+    def all(self, now_s: float, state: State | None = None, limit: int = 100) -> list[Approval]:
+        """Those that wait first, then the others, the latest first."""
+        with self._writing(now_s):
+            rows = self._database.execute(
+                "SELECT * FROM approval WHERE ? IS NULL OR state = ?"
+                " ORDER BY state = 'pending' DESC, asked_at DESC, id LIMIT ?",
+                (state, state, limit),
+            )
+            return [_approval(row) for row in rows]
+
+    def get(self, id: str, now_s: float) -> Approval | None:
+        """The one of this id."""
+        with self._writing(now_s):
+            return self._one("SELECT * FROM approval WHERE id = ?", id)
+
+    def decide(
+        self, id: str, *, approve: bool, by: str, remark: str | None, now_s: float
+    ) -> Approval | None:
+        """Approve or deny a request that waits; None if there is none of this id that waits."""
+        with self._writing(now_s):
+            return self._one(
+                "UPDATE approval SET state = ?, decided_at = ?, decided_by = ?, remark = ?,"
+                " until = ? WHERE id = ? AND state = 'pending' RETURNING *",
+                *(State.APPROVED if approve else State.DENIED, now_s, by, remark),
+                *(now_s + self._approved_s, id),
+            )
+
+    # Inside.
+
+    @contextmanager
+    def _writing(self, now_s: float) -> Iterator[None]:
+        """One transaction, before which everything that has ended is withdrawn."""
+        with self._turn, _told(self.path):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._database.execute(
+                    "UPDATE approval SET state = 'withdrawn'"
+                    " WHERE state IN ('pending', 'approved', 'denied') AND until <= ?",
+                    (now_s,),
+                )
+                self._database.execute(
+                    "DELETE FROM approval WHERE state IN ('used', 'withdrawn') AND until <= ?",
+                    (now_s - KEPT_S,),
+                )
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def _one(self, statement: str, *values: Any) -> Approval | None:
+        row = self._database.execute(statement, values).fetchone()
+        return None if row is None else _approval(row)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"the approvals in `{path}` cannot be used: {error}") from error
+
+
+def _new_id() -> str:
+    """Ten characters, so that nobody guesses one: 49 bits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(10))
+
+
+def _approval(row: sqlite3.Row) -> Approval:
+    wanted = Wanted(
+        digest=row["digest"],
+        server=row["server"],
+        grant=row["grant_name"],
+        tool=row["tool"],
+        rule=row["rule"],
+        reason=row["reason"],
+        policy=row["policy"],
+        call=row["call"],
+    )
+    return Approval(
+        id=row["id"],
+        wanted=wanted,
+        state=State(row["state"]),
+        asked_at=row["asked_at"],
+        asked=row["asked"],
+        until=row["until"],
+        decided_at=row["decided_at"],
+        decided_by=row["decided_by"],
+        remark=row["remark"],
+        used_at=row["used_at"],
+    )
