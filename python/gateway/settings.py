@@ -14,11 +14,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from gateway.errors import Problem, SettingsError
 from gateway.tls import context_of
+
+if TYPE_CHECKING:
+    from gateway.approvals.settings import ApprovalSettings
 
 MAX_WORKERS = 7
 """Eight processes can share a limit table, and one of them is the workers' supervisor."""
@@ -243,6 +246,8 @@ class Settings:
     public_url: str | None = None
     """Scheme and authority under which clients see the listener; each request's own if None."""
     log: LogSettings = LogSettings()
+    approvals: ApprovalSettings | None = None
+    """Where calls wait for a person; None refuses what needs one."""
     fast_path: bool = True
     """Whether plain HTTP/1.1 is served without hypercorn's codec and ASGI."""
 
@@ -291,6 +296,7 @@ def check(settings: Settings) -> None:
     problems += _check_whole(settings)
     problems += _check_grants(settings)
     problems += _check_log(settings.log)
+    problems += _check_approvals(settings)
     if problems:
         raise SettingsError(problems)
 
@@ -396,8 +402,7 @@ def _check_jwt(jwt: JwtSettings, at: str) -> Iterator[Problem]:
     for key, url in places.items():
         if url is None:
             continue
-        parts = urlsplit(url) if url_fault(url) is None else None
-        if parts is None or not (parts.scheme == "https" or _is_loopback(parts.hostname or "")):
+        if not _is_private(url):
             yield Problem(
                 f"keys cannot be had from `{url}`",
                 "an https URL, or name a `jwks_file` or `jwks_url`",
@@ -408,8 +413,12 @@ def _check_jwt(jwt: JwtSettings, at: str) -> Iterator[Problem]:
             yield Problem(f"there is no file `{path}`", code="unreadable", at=f"{at}/{key}")
 
 
-def _is_loopback(host: str) -> bool:
-    return Address(host, 0).loopback
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can read or change what is sent there."""
+    parts = urlsplit(url) if url_fault(url) is None else None
+    return parts is not None and (
+        parts.scheme == "https" or Address(parts.hostname or "", 0).loopback
+    )
 
 
 def _check_log(log: LogSettings) -> Iterator[Problem]:
@@ -441,6 +450,34 @@ def _check_log(log: LogSettings) -> Iterator[Problem]:
         yield Problem(f"log files of `{log.rotate_s}` seconds", "at least 1", at="/log/rotate_s")
     if log.keep is not None and log.keep < 0:
         yield Problem(f"`{log.keep}` log files cannot be kept", at="/log/keep")
+
+
+def _check_approvals(settings: Settings) -> Iterator[Problem]:
+    approvals = settings.approvals
+    if approvals is None:
+        return
+    if approvals.path == settings.state:
+        yield Problem(
+            f"`{approvals.path}` cannot be the limits' file and that of the approvals",
+            "use two files",
+            at="/approvals/path",
+        )
+    webhook = approvals.webhook
+    if webhook is None:
+        return
+    if not _is_private(webhook.url):
+        # It is not quoted: receivers' URLs mostly have a secret in them.
+        yield Problem(
+            "requests for approval cannot be told in the clear beyond this machine",
+            "an https URL",
+            at="/approvals/webhook/url",
+        )
+    if webhook.ca_file is not None and not webhook.ca_file.is_file():
+        yield Problem(
+            f"there is no file `{webhook.ca_file}`",
+            code="unreadable",
+            at="/approvals/webhook/ca_file",
+        )
 
 
 def _check_server(server: ServerSettings) -> Iterator[Problem]:

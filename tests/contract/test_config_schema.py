@@ -28,6 +28,9 @@ WHOLE: dict[str, Any] = {
     "max_body_bytes": 1024, "max_in_flight": 1, "fast_path": True,
     "log": {"path": "-", "on_overflow": "deny", "include_args": [], "buffer_bytes": 65536,
             "rotate_bytes": 65536, "rotate_s": 1, "keep": 0},
+    "approvals": {"path": "a", "pending_s": 60, "approved_s": 60, "wait_s": 0,
+                  "webhook": {"url": "https://h/", "secret": "whsec_" + "QUJD" * 8, "ca_file": "c",
+                              "include_arguments": True}},
     "servers": {
         "a": {"url": "http://h/mcp", "headers": {"A": "b"}, "policy": "p", "ca_file": "c",
               "timeout_s": 1, "connect_timeout_s": 1, "idle_timeout_s": 1,

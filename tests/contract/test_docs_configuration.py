@@ -22,6 +22,8 @@ TABLES: dict[str, Record] = {
     "The file": document.CONFIG,
     "`log`": document.LOG,
     "`tls`": document.TLS,
+    "`approvals`": document.APPROVALS,
+    "`webhook` of `approvals`": document.WEBHOOK,
     "`certificate` of a grant": document.CERTIFICATE,
     "A server": document.SERVER,
     "A grant": document.GRANT,

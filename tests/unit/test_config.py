@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from gateway.approvals.settings import ApprovalSettings
 from gateway.config.source import ConfigSource, Whole
 from gateway.errors import SettingsError
-from gateway.settings import Address, LogSettings, Settings, TokenSettings
+from gateway.settings import Address, LogSettings, Settings, TokenSettings, changed_for_good
 
 ALLOW = '{"version":"1","default":"allow"}'
 HASH = hashlib.sha256(b"t").hexdigest()
@@ -329,3 +331,83 @@ def test_a_failed_load_is_tried_again_when_something_changes(folder: Path) -> No
     source.look(told.append)
     source.look(told.append)
     assert told == [source]
+
+
+SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
+APPROVALS = (
+    ONE + f"approvals: {{path: a.db, webhook: {{url: 'https://h/T0K', secret: {SECRET}}}}}\n"
+)
+
+
+def test_approvals_are_kept_where_it_says(folder: Path) -> None:
+    found = load(folder, APPROVALS).approvals
+    assert found is not None
+    assert (found.path, found.pending_s, found.approved_s) == (folder / "a.db", 3600, 900)
+    assert found.wait_s == 0
+    assert found.webhook is not None
+    assert found.webhook.secret == b"k" * 32
+    assert not found.webhook.include_arguments
+    assert "kkk" not in repr(found)
+    assert load(folder, ONE).approvals is None
+
+
+def test_what_is_given_beats_where_approvals_are_kept(folder: Path) -> None:
+    found = load(folder, APPROVALS, approvals_path="/b.db").approvals
+    assert found is not None
+    assert (found.path, found.webhook is not None) == (Path("/b.db"), True)
+    alone = load(folder, ONE, approvals_path="/b.db").approvals
+    assert alone == ApprovalSettings(path=Path("/b.db"))
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("{}", "4:12 missing-key `path` is missing"),
+        ("{path: a, wait_s: -1}", "4:30 bad-number `-1` is not a number from 0 to 3600"),
+        ("{path: a, pending_s: 0}", "4:33 bad-number `0` is not a number from 1 to 2592000.0"),
+        ("{path: a, webhook: {secret: SECRET}}", "4:31 missing-key `url` is missing"),
+        (
+            "{path: a, webhook: {url: 'http://h/T0K', secret: SECRET}}",
+            "4:37 unusable requests for approval cannot be told in the clear beyond this machine",
+        ),
+        (
+            "{path: a, webhook: {url: 'https://u:T0K@h/', secret: SECRET}}",
+            "4:37 bad-value it has credentials or a fragment in it",
+        ),
+        (
+            "{path: a, webhook: {url: 'https://h/', secret: T0K}}",
+            "4:59 bad-value it is not `whsec_` with base64 behind it",
+        ),
+        (
+            "{path: a, webhook: {url: 'https://h/', secret: whsec_T0KT0KT0KT0K}}",
+            "4:59 bad-value it is not a key of 24 to 64 bytes",
+        ),
+        (
+            "{path: a, webhook: {url: 'https://h/', secret: whsec_T0KT0}}",
+            "4:59 bad-value it is not `whsec_` with base64 behind it",
+        ),
+        (
+            "{path: a, webhook: {url: 'https://h/', secret: '${env:NONE}'}}",
+            "4:59 unset-variable the environment has no variable `NONE`",
+        ),
+    ],
+)
+def test_a_problem_of_approvals_is_told_without_its_secrets(
+    folder: Path, said: str, problem: str
+) -> None:
+    (told,) = problems(folder, f"{ONE}approvals: {said}\n".replace("SECRET", SECRET))
+    assert told == problem
+    assert "T0K" not in told
+
+
+def test_approvals_and_limits_are_two_files(folder: Path) -> None:
+    (told,) = problems(folder, f"{ONE}state: a\napprovals: {{path: ./a}}\n")
+    assert told == "5:19 unusable `a` cannot be the limits' file and that of the approvals"
+
+
+def test_other_approvals_take_effect_at_the_next_start(folder: Path) -> None:
+    before = load(folder, APPROVALS)
+    other = SECRET.replace("a", "b")
+    assert other != SECRET
+    assert changed_for_good(before, load(folder, APPROVALS.replace(SECRET, other))) == ["approvals"]
+    assert changed_for_good(before, before) == []

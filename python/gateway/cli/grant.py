@@ -272,14 +272,14 @@ def _stored(token: str, expires: float | None) -> dict[str, str]:
 
 def _ended(token: dict[str, str], end: str) -> dict[str, str]:
     """The token with an end, the earlier one if it has one already."""
-    from gateway.config.document import time_of
+    from gateway.config.texts import time_of
 
     known = token.get("expires")
     return token if known and time_of(known) <= time_of(end) else {**token, "expires": end}
 
 
 def _lasts(token: dict[str, str], now: float) -> bool:
-    from gateway.config.document import time_of
+    from gateway.config.texts import time_of
 
     return time_of(token["expires"]) > now
 

@@ -81,6 +81,16 @@ def state(command: F) -> F:
     )(command)
 
 
+def approvals(command: F) -> F:
+    """`--approvals PATH`"""
+    return setting(
+        "--approvals",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Where calls wait that a person must approve. Without it they are refused for good.",
+    )(command)
+
+
 def log(default: str) -> Callable[[F], F]:
     """`--log PATH|-|none`"""
     return setting(

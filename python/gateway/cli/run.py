@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 from click.core import ParameterSource
 
+from gateway.approvals.settings import ApprovalSettings
 from gateway.cli import options
 from gateway.cli.problems import load_policy
 from gateway.settings import (
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 )
 @options.log("-")
 @options.log_overflow
+@options.approvals
 @options.lock
 @options.shadow
 @options.name
@@ -92,6 +94,7 @@ def command(
     workers: int,
     log: str,
     log_overflow: Literal["deny", "drop"],
+    approvals: Path | None,
     lock: Path | None,
     pin: Literal["enforce", "warn"],
     shadow: bool,
@@ -132,6 +135,7 @@ def command(
         state=_state(state, listen),
         workers=workers,
         log=LogSettings(path=log, on_overflow=log_overflow),
+        approvals=None if approvals is None else ApprovalSettings(path=approvals),
         shadow=shadow,
         grace_s=grace,
         allowed_hosts=allow_host,
@@ -194,8 +198,8 @@ def _configuration(
     return ConfigSource(path, given)
 
 
-def _absolute(state: str) -> str:
-    """A state file relative to where the command was given, not to the configuration."""
+def _absolute(state: str | Path) -> str:
+    """A file relative to where the command was given, not to the configuration."""
     return state if state == "memory" else str(Path(state).absolute())
 
 
@@ -215,6 +219,7 @@ _CONFIGURED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "state": ("state", _absolute),
     "log": ("log_path", _log_path),
     "log_overflow": ("log_overflow", _same),
+    "approvals": ("approvals_path", _absolute),
     "workers": ("workers", _same),
     "shadow": ("shadow", _same),
     "grace": ("grace_s", _same),

@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from gateway.approvals.settings import ApprovalSettings
 from gateway.cli import options
 from gateway.cli.problems import load_policy
 from gateway.settings import LogSettings, ServerSettings, Settings, check, default_wrap_state
@@ -18,6 +19,7 @@ from gateway.settings import LogSettings, ServerSettings, Settings, check, defau
 @options.state
 @options.log("none")
 @options.log_overflow
+@options.approvals
 @options.lock
 @options.shadow
 @options.name
@@ -28,6 +30,7 @@ def command(
     state: str | None,
     log: str,
     log_overflow: Literal["deny", "drop"],
+    approvals: Path | None,
     lock: Path | None,
     pin: Literal["enforce", "warn"],
     shadow: bool,
@@ -50,6 +53,7 @@ def command(
         admin=None,
         state=place,
         log=LogSettings(path=log, on_overflow=log_overflow),
+        approvals=None if approvals is None else ApprovalSettings(path=approvals),
         shadow=shadow,
     )
     check(settings)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.approvals.settings import ApprovalSettings, WebhookSettings
+from gateway.config import texts
 from gateway.config.forms import (
     Flag,
     Form,
@@ -33,7 +33,6 @@ from gateway.settings import (
     NAME,
     NAME_HELP,
     URL_HELP,
-    Address,
     CertificateSettings,
     GrantSettings,
     JwtSettings,
@@ -43,7 +42,6 @@ from gateway.settings import (
     TlsSettings,
     TokenSettings,
     default_run_state,
-    url_fault,
 )
 
 if TYPE_CHECKING:
@@ -55,67 +53,17 @@ _NAMED = f"cannot be a name: {NAME_HELP}"
 _SECONDS = 86_400.0
 
 
-def _address(text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except ValueError as error:
-        raise ValueError("is not HOST:PORT") from error
-
-
-def _address_or_none(text: str) -> Address | str:
-    return text if text == "none" else _address(text)
-
-
-def _name(text: str) -> str:
-    if NAME.fullmatch(text) is None:
-        raise ValueError(f"cannot be a name: {NAME_HELP}")
-    return text
-
-
-def _file(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("is not the name of a file")
-    return text
-
-
-def _url(text: str) -> str:
-    fault = url_fault(text)
-    if fault is not None:
-        raise ValueError(fault)
-    return text
-
-
-def _sha256(text: str) -> bytes:
-    if re.fullmatch(r"[0-9a-fA-F]{64}", text) is None:
-        raise ValueError("is not a SHA-256 in hexadecimal")
-    return bytes.fromhex(text)
-
-
-def time_of(text: str) -> float:
-    """A time of RFC 3339 as seconds since 1970 UTC.
-
-    Raises:
-        ValueError: it is none; a predicate.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError("is not a time") from error
-    if found.tzinfo is None:
-        raise ValueError("is a time without its zone")
-    return found.timestamp()
-
-
 def _seconds(least: float = 0.0) -> Number:
     return Number(least, _SECONDS)
 
 
+SECRET_HELP = "`echo whsec_$(openssl rand -base64 32)` makes one"
 _ADDRESS = r"(?:\[[^\]]+\]|[^:\[\]]+):[0-9]{1,5}"
-_FILE = Text(_file)
+_FILE = Text(texts.file)
 
 SERVER = Record(
     {
-        "url": Key(Text(_url, help=URL_HELP, hidden=True), "Where it speaks Streamable HTTP."),
+        "url": Key(Text(texts.url, help=URL_HELP, hidden=True), "Where it speaks Streamable HTTP."),
         "command": Key(ListOf(Text(empty=True), 1), "What starts a server that speaks stdio."),
         "env": Key(
             MapOf(Text(empty=True), r"[A-Za-z_][A-Za-z0-9_]*", "cannot be a variable's name"),
@@ -155,8 +103,8 @@ SERVER = Record(
     },
 )
 
-_SHA256 = Text(_sha256, r"[0-9a-fA-F]{64}", "`interlock grant create` makes one")
-_TIME = Text(time_of, r"[0-9]{4}-[0-9]{2}-[0-9]{2}T.+", "for example `2030-01-31T12:00:00Z`")
+_SHA256 = Text(texts.sha256, r"[0-9a-fA-F]{64}", "`interlock grant create` makes one")
+_TIME = Text(texts.time_of, r"[0-9]{4}-[0-9]{2}-[0-9]{2}T.+", "for example `2030-01-31T12:00:00Z`")
 _EXPIRES = Key(_TIME, "When it ends (RFC 3339, with its zone).")
 
 TOKEN = Record(
@@ -182,7 +130,7 @@ JWT = Record(
         "algorithms": Key(ListOf(Words(ALGORITHMS), 1), "By which they may be signed."),
         "jwks_file": Key(_FILE, "The issuer's keys, as a JSON Web Key Set."),
         "jwks_url": Key(
-            Text(_url, hidden=True),
+            Text(texts.url, hidden=True),
             "Where the issuer publishes its keys; asked of the issuer if neither is given.",
         ),
         "ca_file": Key(_FILE, "Certificates, in PEM, that may vouch for where the keys are."),
@@ -205,10 +153,12 @@ CERTIFICATE = Record(
 
 GRANT = Record(
     {
-        "name": Key(Text(_name, _NAME), "Shown in logs and metrics; limits count by it.", True),
+        "name": Key(
+            Text(texts.name, _NAME), "Shown in logs and metrics; limits count by it.", True
+        ),
         "servers": Key(
             ListOrMap(
-                ListOf(Text(_name, _NAME)),
+                ListOf(Text(texts.name, _NAME)),
                 MapOf(_FILE, _NAME, _NAMED, absent=None),
             ),
             "The servers that it may use: names, or names with the policy for each. All if absent.",
@@ -260,12 +210,42 @@ LOG = Record(
     },
 )
 
+WEBHOOK = Record(
+    {
+        "url": Key(
+            Text(texts.url, hidden=True),
+            "Where requests for approval are told; https, or on this machine.",
+            required=True,
+        ),
+        "secret": Key(
+            Text(texts.secret, texts.SECRET, help=SECRET_HELP, hidden=True),
+            "The key that signs them, as Standard Webhooks writes it: `whsec_` and base64.",
+            required=True,
+        ),
+        "ca_file": Key(_FILE, "Certificates, in PEM, that may vouch for `url`."),
+        "include_arguments": Key(Flag(), "Send the call's arguments as well."),
+    }
+)
+
+APPROVALS = Record(
+    {
+        "path": Key(_FILE, "The file in which they are kept.", required=True),
+        "pending_s": Key(Number(1, 30 * _SECONDS), "How long a request waits for a person."),
+        "approved_s": Key(Number(1, _SECONDS), "How long what a person said holds."),
+        "wait_s": Key(
+            Number(0, 3600), "How long a call is held for the decision before it is refused."
+        ),
+        "webhook": Key(WEBHOOK, "Who is told of each request."),
+    }
+)
+
 CONFIG_KEYS: Mapping[str, Key] = {
     "$schema": Key(Text(), "For editors; means nothing here."),
     "version": Key(Words(("1",)), "Of this format.", required=True),
-    "listen": Key(Text(_address, _ADDRESS), "Where agents connect, HOST:PORT."),
+    "listen": Key(Text(texts.address, _ADDRESS), "Where agents connect, HOST:PORT."),
     "admin": Key(
-        Text(_address_or_none, f"{_ADDRESS}|none"), "Where operators look, HOST:PORT, or `none`."
+        Text(texts.address_or_none, f"{_ADDRESS}|none"),
+        "Where operators look, HOST:PORT, or `none`.",
     ),
     "admin_token_sha256": Key(
         _SHA256, "SHA-256 of the operators' token, for what is neither health nor metrics."
@@ -286,6 +266,7 @@ CONFIG_KEYS: Mapping[str, Key] = {
     "max_in_flight": Key(Number(1, 1 << 20, whole=True), "Requests that are served at once."),
     "tls": Key(TLS, "Certificates of the listener, and of clients."),
     "log": Key(LOG, "The decision log."),
+    "approvals": Key(APPROVALS, "Calls that a person must approve. Refused for good if absent."),
     "fast_path": Key(Flag(), "Serve plain HTTP/1.1 without ASGI: faster, and the same answers."),
     "servers": Key(
         MapOf(SERVER, _NAME, _NAMED, least=1),
@@ -295,13 +276,13 @@ CONFIG_KEYS: Mapping[str, Key] = {
     "grants": Key(ListOf(GRANT), "Who may ask. One anonymous grant `default` if absent."),
     "grants_file": Key(_FILE, "A file with more grants, which `interlock grant` writes."),
     "authorization_servers": Key(
-        ListOf(Text(_url)), "Where clients get tokens: told with every 401 (RFC 9728)."
+        ListOf(Text(texts.url)), "Where clients get tokens: told with every 401 (RFC 9728)."
     ),
     "public_url": Key(
-        Text(_url), "Where clients see the listener, such as https://gateway.example."
+        Text(texts.url), "Where clients see the listener, such as https://gateway.example."
     ),
     "anonymous": Key(
-        Text(_name, _NAME),
+        Text(texts.name, _NAME),
         "The grant of a request without credentials; null, or absent beside `grants`, refuses it.",
         nullable=True,
     ),
@@ -354,6 +335,7 @@ def settings(
         }
         if "certificate" in files and "key" in files:
             made["tls"] = TlsSettings(**{**tls, **files})
+    made["approvals"] = _approvals(read.get("approvals"), reading, given)
     if "grants" in said or "grants_file" in said or "anonymous" in said:
         made["anonymous"] = said.get("anonymous")
     if "grants" in said or "grants_file" in said:
@@ -389,6 +371,26 @@ def _log(read: Mapping[str, Any], reading: Reading, given: Mapping[str, Any]) ->
 
 _LOG_GIVEN = {"log_path": "path", "log_overflow": "on_overflow"}
 """What is given beside the file, and how it is called in its `log`."""
+
+
+def _approvals(
+    read: Mapping[str, Any] | None, reading: Reading, given: Mapping[str, Any]
+) -> ApprovalSettings | None:
+    """The store of approvals: none unless somebody names its file."""
+    said = dict(read or {})
+    if _APPROVALS_GIVEN in given:
+        said["path"] = given[_APPROVALS_GIVEN]
+    if "path" not in said:
+        return None
+    webhook = said.pop("webhook", {})
+    if "url" in webhook and "secret" in webhook:
+        if "ca_file" in webhook:
+            webhook = {**webhook, "ca_file": _path(webhook["ca_file"], reading)}
+        said["webhook"] = WebhookSettings(**webhook)
+    return ApprovalSettings(**{**said, "path": _path(said["path"], reading)})
+
+
+_APPROVALS_GIVEN = "approvals_path"
 
 
 def _server(name: str, read: Mapping[str, Any], reading: Reading) -> ServerSettings:
