@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.approvals.calls import canonical, digest
+from gateway.approvals.calls import canonical, digest, parameters
 
-PARTS = {"grant": "g", "server": "s", "tool": "t", "rule": "/tools/t/action", "call": "{}"}
+PARTS = {"grant": "g", "server": "s", "tool": "t", "rule": "/tools/t/action"}
+PARTS |= {"policy": "ab" * 32, "call": "{}"}
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -63,3 +64,18 @@ def test_every_part_counts(part: str) -> None:
 def test_no_part_runs_into_the_next() -> None:
     assert digest(**{**PARTS, "grant": "gs", "server": ""}) != digest(**{**PARTS, "grant": "g"})
     assert digest(**{**PARTS, "grant": "g", "server": "st", "tool": ""}) != digest(**PARTS)
+
+
+def request(**params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "m", "params": params}).encode()
+
+
+def test_people_read_the_arguments_and_everything_counts_but_what_is_about_the_message() -> None:
+    plain = request(name="t", arguments={"b": 1, "a": 2})
+    assert parameters(plain) == ('{"arguments":{"a":2,"b":1},"name":"t"}', '{"a":2,"b":1}')
+    named = request(name="t", arguments={"a": 2, "b": 1}, _meta={"progressToken": 7})
+    assert parameters(named) == parameters(plain)
+    whole = '{"arguments":{},"name":"t","requestState":"s"}'
+    assert parameters(request(name="t", arguments={}, requestState="s")) == (whole, whole)
+    assert parameters(request(uri="file:///x")) == ('{"uri":"file:///x"}',) * 2
+    assert parameters(b'{"jsonrpc":"2.0","id":1,"method":"m"}') == ("{}", "{}")

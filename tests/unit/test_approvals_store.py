@@ -188,3 +188,34 @@ def test_what_a_killed_worker_took_stays_taken(store: Approvals) -> None:
     worker.join(30)
     assert worker.exitcode == -signal.SIGKILL
     assert store.take(WANTED.digest, NOON + 2) is None
+
+
+def test_a_call_uses_its_approval_or_asks(store: Approvals) -> None:
+    asked = store.claim(WANTED, NOON)
+    assert asked.state is State.PENDING
+    approve(store, asked.id)
+    assert store.claim(OTHER, NOON + 1).state is State.PENDING
+    used = store.claim(WANTED, NOON + 1)
+    assert (used.id, used.state) == (asked.id, State.USED)
+    assert store.claim(WANTED, NOON + 2).state is State.PENDING
+    store.decide(store.claim(WANTED, NOON + 2).id, approve=False, by="b", remark=None, now_s=NOON)
+    assert store.claim(WANTED, NOON + 3).state is State.DENIED
+
+
+def test_what_waits_is_told_and_what_has_ended_is_counted(store: Approvals) -> None:
+    first, second = store.ask(WANTED, NOON), store.ask(OTHER, NOON + 1)
+    assert store.waiting(NOON + 2) == {first.id, second.id}
+    assert store.waiting(NOON + 60) == {second.id}
+    assert (store.sweep(NOON + 60), store.ended) == (1, 1)
+    assert (store.sweep(NOON + 61), store.ended) == (0, 2)
+
+
+def test_a_write_that_fails_leaves_the_store_usable(
+    store: Approvals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.approvals.store._new_id", lambda: None)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="NOT NULL"):
+            store.claim(WANTED, NOON)
+    monkeypatch.undo()
+    assert store.claim(WANTED, NOON).asked == 1

@@ -1,8 +1,9 @@
 """What exactly is approved: one call, said in one way.
 
-INVARIANT: two calls have the same digest only if grant, server, rule and every argument are the
-same. The arguments are compared in canonical form, so that the order of keys and blanks do not
-matter; numbers are not read but taken as they are spelt, so `1` and `1.0` are two calls.
+INVARIANT: two calls have the same digest only if grant, server, rule, policy and every parameter
+but `_meta`, which is about the message and changes with each, are the same. Parameters are compared
+in canonical form, so that the order of keys and blanks do not matter; numbers are not read but
+taken as they are spelt, so `1` and `1.0` are two calls.
 """
 
 from __future__ import annotations
@@ -26,16 +27,40 @@ class Spelt(float):
         return self.text
 
 
-def canonical(arguments: bytes) -> str:
+def canonical(source: bytes) -> str:
     """A JSON value on one line, in ASCII: keys sorted by code point, no blanks, numbers as spelt.
 
     Args:
-        arguments: valid, without duplicate keys, as an allowed or refused decision has seen them.
+        source: valid, without duplicate keys, as a decision has seen it.
 
     Raises:
         ValueError: it is not JSON.
     """
-    return _text(json.loads(arguments, parse_int=Spelt, parse_float=Spelt))
+    return _text(_read(source))
+
+
+def parameters(message: bytes) -> tuple[str, str]:
+    """What a request asks for: its parameters but `_meta`, in canonical form, and what of that is
+    for people to read.
+
+    That is the arguments alone where a call has nothing besides them and its name; else all of it.
+
+    Args:
+        message: as for `canonical`, a JSON-RPC request.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    found = _read(message).get("params", {})
+    found.pop("_meta", None)
+    whole = _text(found)
+    if found.keys() <= {"name", "arguments"} and "name" in found:
+        return whole, _text(found.get("arguments", {}))
+    return whole, whole
+
+
+def _read(source: bytes) -> Any:
+    return json.loads(source, parse_int=Spelt, parse_float=Spelt)
 
 
 def _text(value: Any) -> str:
@@ -50,14 +75,15 @@ def _text(value: Any) -> str:
     return json.dumps(value)
 
 
-def digest(*, grant: str, server: str, tool: str, rule: str, call: str) -> bytes:
+def digest(*, grant: str, server: str, tool: str, rule: str, policy: str, call: str) -> bytes:
     """SHA-256 over all that an approval is for, each part with its length before it.
 
     Args:
-        call: as `canonical` says it.
+        policy: digest of the policy, so that nothing is let through by a rule that has changed.
+        call: the parameters, as `canonical` says them.
     """
     found = hashlib.sha256(b"interlock approval 1")
-    for part in (grant, server, tool, rule, call):
+    for part in (grant, server, tool, rule, policy, call):
         text = part.encode()
         found.update(len(text).to_bytes(8, "big"))
         found.update(text)

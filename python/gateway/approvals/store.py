@@ -70,6 +70,10 @@ class StoreFull(StoreError):
     """So many requests wait that no more are taken."""
 
 
+class Unshowable(StoreError):
+    """Nobody could read the call whole, so nobody may approve it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A call that needs approval.
@@ -121,6 +125,9 @@ class Approvals:
 
     Raises:
         StoreError: the file cannot be used; the message is for people.
+
+    Attributes:
+        ended: how many requests and approvals this object found at their end.
     """
 
     def __init__(
@@ -132,6 +139,7 @@ class Approvals:
         max_pending: int = MAX_PENDING,
     ) -> None:
         self.path = path
+        self.ended = 0
         self._pending_s = pending_s
         self._approved_s = approved_s
         self._max_pending = max_pending
@@ -162,31 +170,32 @@ class Approvals:
             StoreFull: too many wait.
             StoreError: it cannot be written down.
         """
-        if len(wanted.call.encode()) > MAX_CALL_BYTES:
-            raise StoreError("the call is too long to be shown to whoever approves it")
         with self._writing(now_s):
-            again = self._one(
-                "UPDATE approval SET asked = asked + 1 WHERE digest = ?"
-                " AND state IN ('pending', 'approved', 'denied') RETURNING *",
-                wanted.digest,
-            )
-            if again is not None:
-                return again
-            (waiting,) = self._database.execute(
-                "SELECT count(*) FROM approval WHERE state = 'pending'"
-            ).fetchone()
-            if waiting >= self._max_pending:
-                raise StoreFull(f"{waiting} requests for approval wait already")
-            asked = self._one(
-                "INSERT INTO approval (id, digest, server, grant_name, tool, rule, reason, policy,"
-                " call, state, asked_at, asked, until)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, 1, ?) RETURNING *",
-                *(_new_id(), wanted.digest, wanted.server, wanted.grant, wanted.tool),
-                *(wanted.rule, wanted.reason, wanted.policy, wanted.call),
-                *(now_s, now_s + self._pending_s),
-            )
-            assert asked is not None
-            return asked
+            return self._ask(wanted, now_s)
+
+    def _ask(self, wanted: Wanted, now_s: float) -> Approval:
+        if len(wanted.call) > MAX_CALL_BYTES:
+            raise Unshowable("the call is too long to be shown to whoever approves it")
+        again = self._one(
+            "UPDATE approval SET asked = asked + 1 WHERE digest = ?"
+            " AND state IN ('pending', 'approved', 'denied') RETURNING *",
+            wanted.digest,
+        )
+        if again is not None:
+            return again
+        waiting = self._pending()
+        if waiting >= self._max_pending:
+            raise StoreFull(f"{waiting} requests for approval wait already")
+        asked = self._one(
+            "INSERT INTO approval (id, digest, server, grant_name, tool, rule, reason, policy,"
+            " call, state, asked_at, asked, until)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, 1, ?) RETURNING *",
+            *(_new_id(), wanted.digest, wanted.server, wanted.grant, wanted.tool),
+            *(wanted.rule, wanted.reason, wanted.policy, wanted.call),
+            *(now_s, now_s + self._pending_s),
+        )
+        assert asked is not None
+        return asked
 
     def take(self, digest: bytes, now_s: float) -> Approval | None:
         """Use up the approval of a call, if it has one. At most one caller gets it.
@@ -195,11 +204,27 @@ class Approvals:
             StoreError: it cannot be written down, so nobody has it.
         """
         with self._writing(now_s):
-            return self._one(
-                "UPDATE approval SET state = 'used', used_at = ?"
-                " WHERE digest = ? AND state = 'approved' RETURNING *",
-                *(now_s, digest),
-            )
+            return self._take(digest, now_s)
+
+    def _take(self, digest: bytes, now_s: float) -> Approval | None:
+        return self._one(
+            "UPDATE approval SET state = 'used', used_at = ?"
+            " WHERE digest = ? AND state = 'approved' RETURNING *",
+            *(now_s, digest),
+        )
+
+    def claim(self, wanted: Wanted, now_s: float) -> Approval:
+        """Use up the call's approval if it has one, or else ask for one.
+
+        Returns:
+            What is used by this very call, or what waits, or the refusal that holds.
+
+        Raises:
+            StoreFull, Unshowable: nobody is asked.
+            StoreError: it cannot be written down, so nobody has it.
+        """
+        with self._writing(now_s):
+            return self._take(wanted.digest, now_s) or self._ask(wanted, now_s)
 
     def give_back(self, taken: Approval, now_s: float) -> bool:
         """Let an approval that was taken count again, because its call was not delivered.
@@ -214,6 +239,19 @@ class Approvals:
                 *(taken.id, taken.used_at, now_s),
             )
             return back is not None
+
+    def sweep(self, now_s: float) -> int:
+        """Withdraw what has ended, and say how many requests wait."""
+        with self._writing(now_s):
+            return self._pending()
+
+    def waiting(self, now_s: float) -> set[str]:
+        """The ids of the requests that wait. Nobody is kept from writing meanwhile."""
+        with self._turn, _told(self.path):
+            rows = self._database.execute(
+                "SELECT id FROM approval WHERE state = 'pending' AND until > ?", (now_s,)
+            )
+            return {row["id"] for row in rows}
 
     # For people.
 
@@ -252,20 +290,28 @@ class Approvals:
         with self._turn, _told(self.path):
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                self._database.execute(
+                ended = self._database.execute(
                     "UPDATE approval SET state = 'withdrawn'"
                     " WHERE state IN ('pending', 'approved', 'denied') AND until <= ?",
                     (now_s,),
-                )
+                ).rowcount
                 self._database.execute(
                     "DELETE FROM approval WHERE state IN ('used', 'withdrawn') AND until <= ?",
                     (now_s - KEPT_S,),
                 )
                 yield
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+                self._database.execute("COMMIT")
+            finally:
+                # After some errors, a full disk for one, SQLite has rolled back by itself.
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+            self.ended += ended
+
+    def _pending(self) -> int:
+        (waiting,) = self._database.execute(
+            "SELECT count(*) FROM approval WHERE state = 'pending'"
+        ).fetchone()
+        return int(waiting)
 
     def _one(self, statement: str, *values: Any) -> Approval | None:
         row = self._database.execute(statement, values).fetchone()
