@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -91,9 +92,10 @@ async def _run(settings: Settings, source: ConfigSource | None) -> int:
     operators = await serve_admin(partial(tell, gateway.admin_view), admin, settings)
     announce(settings)
     gateway.watch_files()
-    await signals.stop.wait()
-    gateway.drain()
-    await listener.drain(settings.grace_s, hurry=signals.hurry)
+    with telling_of_approvals(settings):
+        await signals.stop.wait()
+        gateway.drain()
+        await listener.drain(settings.grace_s, hurry=signals.hurry)
     await gateway.aclose(0)
     if operators is not None:
         await operators.drain(0)
@@ -137,11 +139,21 @@ async def _run_wrapped(settings: Settings) -> int:
         watched[lock] = engine.pin
     watching = asyncio.create_task(watch(watched))
     try:
-        return await wrap(settings, EnforcementPoint(engine, log))
+        with telling_of_approvals(settings):
+            return await wrap(settings, EnforcementPoint(engine, log))
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         end_log(log)
+
+
+def telling_of_approvals(settings: Settings) -> AbstractContextManager[None]:
+    """Tell the webhook's receiver what waits for a person, for as long as this lasts."""
+    if settings.approvals is None or settings.approvals.webhook is None:
+        return nullcontext()
+    from gateway.approvals.webhook import telling
+
+    return telling(settings.approvals)
 
 
 def share_table(settings: Settings) -> LimitTable:

@@ -29,6 +29,7 @@ from gateway.process import (
     log_to_stderr,
     open_table,
     serve_admin,
+    telling_of_approvals,
 )
 from gateway.server import bind
 from gateway.worker import Order
@@ -138,7 +139,8 @@ class _Supervisor:
         if self._up.is_set():
             operators = await serve_admin(self.ask, self._admin, self._settings)
             announce(self._settings)
-            await stopping
+            with telling_of_approvals(self._settings):
+                await stopping
         up.cancel()
         await self._drain(keepers)
         if operators is not None:

@@ -10,7 +10,6 @@ what was committed outlives every process. Time is handed in, in seconds since 1
 
 from __future__ import annotations
 
-import os
 import secrets
 import sqlite3
 import threading
@@ -21,7 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import GatewayError
+from gateway.approvals.database import StoreError as StoreError
+from gateway.approvals.database import open_database
 
 MAX_PENDING = 1000
 """Requests that may wait at once: nobody reads more, and a loop would fill a disk."""
@@ -29,8 +29,6 @@ MAX_CALL_BYTES = 64 << 10
 """Longest call that is kept to be shown; who approves must see all of it."""
 KEPT_S = 30 * 86400.0
 """How long what has ended is shown; the decision log has it for good."""
-BUSY_S = 2.0
-"""How long a writer waits for another one."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS approval (
@@ -40,7 +38,8 @@ CREATE TABLE IF NOT EXISTS approval (
     reason TEXT NOT NULL, policy TEXT NOT NULL, call TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'used', 'withdrawn')),
     asked_at REAL NOT NULL, asked INTEGER NOT NULL, until REAL NOT NULL,
-    decided_at REAL, decided_by TEXT, remark TEXT, used_at REAL
+    decided_at REAL, decided_by TEXT, remark TEXT, used_at REAL,
+    told_at REAL, tellings INTEGER NOT NULL DEFAULT 0, tell_after REAL NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS one_open ON approval (digest)
     WHERE state IN ('pending', 'approved', 'denied');
@@ -60,10 +59,6 @@ class State(StrEnum):
     USED = "used"
     WITHDRAWN = "withdrawn"
     """It ended unused."""
-
-
-class StoreError(GatewayError):
-    """The store cannot be used; what would have needed it is refused."""
 
 
 class StoreFull(StoreError):
@@ -112,6 +107,10 @@ class Approval:
     decided_by: str | None
     remark: str | None
     used_at: float | None
+    told_at: float | None
+    """When the webhook's receiver took it."""
+    tellings: int
+    """How often that was tried."""
 
 
 class Approvals:
@@ -145,17 +144,8 @@ class Approvals:
         self._max_pending = max_pending
         self._turn = threading.Lock()
         with _told(path):
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-            self._database = sqlite3.connect(
-                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-            )
+            self._database = open_database(path, _SCHEMA, _VERSION)
             self._database.row_factory = sqlite3.Row
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _VERSION):
-                raise StoreError(f"`{path}` was written by another release (form {version})")
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -282,6 +272,50 @@ class Approvals:
                 *(now_s + self._approved_s, id),
             )
 
+    # For the webhook.
+
+    def to_tell(self, now_s: float, *, lease_s: float, most: int) -> Approval | None:
+        """A request that waits and that nobody was told of, for whoever asks first.
+
+        Args:
+            lease_s: how long nobody else gets it, in seconds; then whoever got it has died.
+            most: how often telling it is tried.
+        """
+        with self._writing(now_s):
+            return self._one(
+                "UPDATE approval SET tell_after = ?, tellings = tellings + 1 WHERE id ="
+                " (SELECT id FROM approval WHERE state = 'pending' AND told_at IS NULL"
+                " AND tell_after <= ? AND tellings < ? ORDER BY tell_after, asked_at LIMIT 1)"
+                " RETURNING *",
+                *(now_s + lease_s, now_s, most),
+            )
+
+    def told(self, id: str, now_s: float) -> None:
+        """The receiver took it."""
+        with self._writing(now_s):
+            self._one("UPDATE approval SET told_at = ? WHERE id = ? RETURNING *", now_s, id)
+
+    def tell_later(self, id: str, at_s: float, now_s: float) -> None:
+        """The receiver did not take it: not again before then."""
+        with self._writing(now_s):
+            self._one("UPDATE approval SET tell_after = ? WHERE id = ? RETURNING *", at_s, id)
+
+    def next_telling(self, most: int) -> float | None:
+        """When there is something to tell; None if there is nothing."""
+        with self._turn, _told(self.path):
+            (at_s,) = self._database.execute(
+                "SELECT min(tell_after) FROM approval WHERE state = 'pending'"
+                " AND told_at IS NULL AND tellings < ?",
+                (most,),
+            ).fetchone()
+            return None if at_s is None else float(at_s)
+
+    def version(self) -> int:
+        """Another number once anybody else has changed the file."""
+        with self._turn, _told(self.path):
+            (version,) = self._database.execute("PRAGMA data_version").fetchone()
+            return int(version)
+
     # Inside.
 
     @contextmanager
@@ -353,4 +387,6 @@ def _approval(row: sqlite3.Row) -> Approval:
         decided_by=row["decided_by"],
         remark=row["remark"],
         used_at=row["used_at"],
+        told_at=row["told_at"],
+        tellings=row["tellings"],
     )

@@ -119,7 +119,8 @@ def _decide(
 
 
 def _open(path: Path) -> Approvals:
-    from gateway.approvals.store import Approvals, StoreError
+    from gateway.approvals.database import StoreError
+    from gateway.approvals.store import Approvals
 
     if not path.exists():
         raise StartError(

@@ -1,0 +1,84 @@
+"""The database under the store: a file that one process makes, and any number of them open at once.
+
+INVARIANT: what is opened is a store of this form that nobody else may write, or it is left as it
+is. The file is never opened but by SQLite, whose locks a close of any other descriptor of this
+process would drop.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from pathlib import Path
+
+from gateway.errors import GatewayError
+
+BUSY_S = 2.0
+"""How long a writer waits for another one."""
+_STEP_S = 0.01
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class StoreError(GatewayError):
+    """The store cannot be used; what would have needed it is refused."""
+
+
+def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
+    """Open the file, and make it first if it is not there.
+
+    Args:
+        schema: statements that do nothing where they have been done.
+        version: of the form; kept in the file.
+
+    Raises:
+        StoreError: it is something else.
+        sqlite3.Error, OSError: it cannot be opened.
+    """
+    _make(path)
+    database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(database, path, schema, version)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _make(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise StoreError(f"`{path}` is not a file of its own") from None
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            message = f"`{path}` may be written by others, who could approve: `chmod 600` it"
+            raise StoreError(message) from None
+
+
+def _prepare(database: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
+    """Bring a new file into form, while others may be doing the same."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            found, others = database.execute(
+                "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
+            ).fetchone()
+            if found not in (0, version):
+                raise StoreError(f"`{path}` was written by another release (form {found})")
+            if found == 0:
+                if others:
+                    raise StoreError(f"`{path}` is a database of something else")
+                # Of this SQLite says at once that it is busy, whatever the timeout.
+                database.execute("PRAGMA journal_mode = WAL")
+                database.executescript(
+                    f"BEGIN IMMEDIATE;{schema}PRAGMA user_version = {version};COMMIT;"
+                )
+            database.execute("PRAGMA synchronous = FULL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > end:
+                raise
+        time.sleep(_STEP_S)
