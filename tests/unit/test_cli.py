@@ -96,8 +96,41 @@ def test_a_server_that_does_not_tell_is_69(good: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_policies_are_held_against_the_servers_they_are_called_after(
+    good: str, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / ".cursor").mkdir(parents=True)
+    server = {"command": STDIO_SERVER[0], "args": list(STDIO_SERVER[1:])}
+    servers = {"mcpServers": {"Up work": server, "other": {"command": "none"}}}
+    write(home / ".cursor" / "mcp.json", servers)
+    text = Path(good).read_text()
+    for name in ("Up-work.json", "other.json", "othre.yaml", "x.json"):
+        (tmp_path / name).write_text(text)
+    env = {"HOME": str(home), "XDG_CONFIG_HOME": ""}
+    paths = {path.stem: str(path) for path in tmp_path.iterdir()}
+    done = command("check", paths["Up-work"], "--clients", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "`offer` matches no tool of the server" in done.stdout
+    done = command("check", paths["Up-work"], paths["other"], "--clients", env=env)
+    assert done.returncode == 69
+    assert "`none` cannot be started" in done.stderr
+    done = command("check", paths["othre"], paths["x"], "--clients", env=env)
+    assert done.returncode == 64
+    errors = [line for line in done.stderr.splitlines() if line.startswith(("error", "help"))]
+    assert errors == [
+        f"error: no client has a server `othre`, which `{paths['othre']}` would be for",
+        "help: did you mean `other`?",
+        f"error: no client has a server `x`, which `{paths['x']}` would be for",
+        "help: the servers are `Up-work`, `other`",
+    ]
+
+
 def test_check_needs_one_server_at_most(good: str) -> None:
     assert command("check", good, "--upstream", "http://127.0.0.1:9/", "--", "x").returncode == 2
+    assert command("check", good, "--clients", "--", "x").returncode == 2
+    assert command("check", good, "--").returncode == 2
+    assert command("check", good, "--header", "none", "--upstream", "http://h/").returncode == 2
     assert command("check").returncode == 2
 
 
@@ -215,6 +248,19 @@ def test_wrap_needs_a_command(good: str) -> None:
 def test_wrap_ends_as_its_server_does(good: str) -> None:
     wrapped = ("wrap", "--policy", good, "--state", "memory", "--")
     assert command(*wrapped, sys.executable, "-c", "raise SystemExit(7)").returncode == 7
+
+
+def test_wrap_hands_over_the_variables_that_are_named_and_no_others(good: str) -> None:
+    tell = "import os; raise SystemExit(('ONE' in os.environ) + 2 * ('TWO' in os.environ))"
+    wrapped = ("wrap", "--policy", good, "--state", "memory")
+    server = ("--", sys.executable, "-c", tell)
+    given = {"ONE": "1", "TWO": "2"}
+    assert command(*wrapped, *server, env=given).returncode == 0
+    assert command(*wrapped, "--env", "TWO", *server, env=given).returncode == 2
+    assert command(*wrapped, "--env", "TWO", "--env", "ONE", *server, env=given).returncode == 3
+    done = command(*wrapped, "--env", "THREE", *server, env=given)
+    assert done.returncode == 2
+    assert "the variable `THREE` is not set" in done.stderr
 
 
 def test_wrap_refuses_a_server_that_is_not_there(good: str) -> None:

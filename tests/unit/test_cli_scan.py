@@ -179,6 +179,14 @@ def test_the_report_is_written(tmp_path: Path, saved: Path) -> None:
     assert done.returncode == 64
 
 
+def test_in_brief_a_tool_has_one_line(tmp_path: Path, saved: Path) -> None:
+    saved.write_text(json.dumps({"tools": [{"name": "get_x", "description": "Get a ~/.ssh key."}]}))
+    long = scan("--tools", saved, home=tmp_path).stdout.splitlines()
+    brief = scan("--tools", saved, "--brief", home=tmp_path).stdout.splitlines()
+    assert brief == long[:2]
+    assert len(long) > 2
+
+
 def test_a_variable_is_handed_over_only_where_it_is_named(tmp_path: Path) -> None:
     code = "import os, sys; sys.exit(os.environ.get('TOKEN', 'no') + ' token')"
     for args, said in ([], "no token"), (["--env", "TOKEN"], "… token"):

@@ -59,6 +59,11 @@ def moment(now_ns: int) -> str:
     return text if not when.microsecond else f"{text}.{when.microsecond // 1000:03}"
 
 
+def counted(number: int, noun: str) -> str:
+    """How many of something there are, for people: `1 call`, `9,200 calls`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def most(counts: Counter[str]) -> str:
     """The four largest counts for people, and how many more there are."""
     shown = [f"{name} ({count:,})" for name, count in counts.most_common(4)]

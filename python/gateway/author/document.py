@@ -27,13 +27,14 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One problem of a document.
+    """One thing to say of a document, at its place.
 
     Attributes:
         line: from 1.
         column: from 1, in characters.
         code: kebab slug.
         path: RFC 6901 pointer into the document.
+        severity: `error`, or `warning` of what can be used all the same.
     """
 
     file: str
@@ -43,10 +44,26 @@ class Fault:
     message: str
     help: str | None = None
     path: str = ""
+    severity: str = "error"
+
+    @classmethod
+    def of(cls, file: str, problem: Diagnostic) -> Fault:
+        """What the core says of a document."""
+        return cls(
+            file,
+            problem.line,
+            problem.column,
+            problem.code,
+            problem.message,
+            problem.help,
+            problem.path,
+            problem.severity,
+        )
 
     def lines(self) -> list[str]:
         """For people: the problem at its place, then its help."""
-        first = f"{self.file}:{self.line}:{self.column}: error[{self.code}]: {self.message}"
+        place = f"{self.file}:{self.line}:{self.column}"
+        first = f"{place}: {self.severity}[{self.code}]: {self.message}"
         return [first] + ([f"help: {self.help}"] if self.help is not None else [])
 
 
@@ -172,19 +189,7 @@ def read(path: Path) -> Node:
         message = f"cannot read it: {(error.strerror or str(error)).lower()}"
         raise DocumentError([Fault(str(path), 1, 1, "unreadable", message)]) from error
     value, places, problems = read_document(source, path.name)
-    document = Document(str(path), places, [_fault(str(path), problem) for problem in problems])
+    document = Document(str(path), places, [Fault.of(str(path), problem) for problem in problems])
     if value is None:
         document.check()
     return Node(document, value)
-
-
-def _fault(file: str, problem: Diagnostic) -> Fault:
-    return Fault(
-        file,
-        problem.line,
-        problem.column,
-        problem.code,
-        problem.message,
-        problem.help,
-        problem.path,
-    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway._core import Caller, Engine, LimitTable, did_you_mean, quote
+from gateway.author.calls import counted
 from gateway.author.schema import Argument, argument, kind_of
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _uncovered(explained: list[tuple[Tool, dict[str, Any]]]) -> list[Misfit]:
     ]
     if not uncovered:
         return []
-    number = f"{len(uncovered)} tool" + ("" if len(uncovered) == 1 else "s")
+    number = counted(len(uncovered), "tool")
     message = f"no entry covers {number}, the default decides: {', '.join(uncovered)}"
     return [Misfit("tool-uncovered", message, "/tools")]
 

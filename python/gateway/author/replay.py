@@ -19,6 +19,7 @@ import orjson
 
 from gateway._core import Caller, Decision, Engine, LimitTable, PolicySet
 from gateway.author.calls import method_body, tool_body
+from gateway.author.tally import Tally
 from gateway.author.unknowns import Part, lenient, parts, strict
 
 if TYPE_CHECKING:
@@ -28,27 +29,6 @@ if TYPE_CHECKING:
 SLOTS = 1 << 18
 """Quotas in use at one time; 32 MiB."""
 NOT_KNOWN = "not-known"
-
-
-@dataclass
-class Finding:
-    """What a rule makes of the calls.
-
-    Attributes:
-        kind: `refused` what was allowed; `allowed` what was refused; `recoded`, refused for another
-            reason; `shadow`, what it would refuse if it were enforced; `same`, what was refused
-            before as well, or, in a plain list, all that is refused.
-        rule: RFC 6901 pointer; of the candidate, or for `allowed` of the policy that had decided.
-        code: likewise.
-        at_ns: when each of the calls was made.
-    """
-
-    kind: str
-    rule: str
-    code: str
-    at_ns: array[int] = field(default_factory=lambda: array("q"))
-    grants: Counter[str] = field(default_factory=Counter)
-    tools: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -73,7 +53,11 @@ class Replay:
     grants: Counter[str] = field(default_factory=Counter)
     applied: Counter[str] = field(default_factory=Counter)
     """Calls by each entry of the policy that applied to them."""
-    findings: dict[tuple[str, str, str], Finding] = field(default_factory=dict)
+    findings: dict[tuple[str, str, str], Tally] = field(default_factory=dict)
+    """Calls by kind, rule and code. The kinds: `refused` what was allowed; `allowed` what was
+    refused, with the rule and code that had refused it; `recoded`, refused for another reason;
+    `shadow`, what would be refused if it were enforced; `same`, what was refused before as well,
+    or, in a plain list, all that is refused."""
     unknown: dict[str, Unknown] = field(default_factory=dict)
     peaks: dict[tuple[str, str, str], array[int]] = field(default_factory=dict)
     """When calls were made that were admitted and may stay so, by grant, server and tool."""
@@ -209,10 +193,8 @@ class Replayer:
         key = (kind, rule, code)
         found = self.result.findings.get(key)
         if found is None:
-            found = self.result.findings[key] = Finding(*key)
-        found.at_ns.append(call.at_ns)
-        found.grants[call.grant] += 1
-        found.tools[call.tool or call.method] += 1
+            found = self.result.findings[key] = Tally(rule, code)
+        found.add(call)
 
     def _peak(self, call: Logged) -> None:
         if call.tool is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gateway.author.assess import Assessed, Assessment, shown
+from gateway.author.calls import counted
 from gateway.author.classify import CLASSES
 from gateway.author.recommend import EFFECTS, recommend
 
@@ -57,7 +58,7 @@ def lines(assessments: Sequence[Assessment], *, why: bool = True) -> Iterator[st
     """The result for a person: a table for each server, the worst tools first.
 
     Args:
-        why: with the reason under each tool.
+        why: with the reason and the flags under each tool.
     """
     for one in assessments:
         yield f"{shown(one.server, _NAME_CHARS)}: {summary(one)}"
@@ -69,8 +70,7 @@ def lines(assessments: Sequence[Assessment], *, why: bool = True) -> Iterator[st
             yield "  " + "  ".join(row).rstrip()
             if why:
                 yield f"      {shown(tool.rationale)}"
-            for flag in tool.flags:
-                yield f"      ! {flag.slug}: {shown(flag.why)}"
+                yield from (f"      ! {flag.slug}: {shown(flag.why)}" for flag in tool.flags)
 
 
 def summary(one: Assessment) -> str:
@@ -78,8 +78,9 @@ def summary(one: Assessment) -> str:
     if not one.tools:
         return "no tools"
     counts = Counter(tool.kind for tool in one.tools)
-    number = f"{len(one.tools)} tool" + ("" if len(one.tools) == 1 else "s")
-    return f"{number}, " + ", ".join(f"{counts[k]} {k}" for k in reversed(CLASSES) if counts[k])
+    return f"{counted(len(one.tools), 'tool')}, " + ", ".join(
+        f"{counts[k]} {k}" for k in reversed(CLASSES) if counts[k]
+    )
 
 
 def worst_first(one: Assessment) -> list[Assessed]:

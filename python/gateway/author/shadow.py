@@ -11,8 +11,6 @@ import os
 import re
 import stat
 import tempfile
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING
 from gateway._core import PolicyError, PolicySet, did_you_mean, read_document
 from gateway.author.coverage import at
 from gateway.author.document import Node, read
+from gateway.author.tally import Tally
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -30,29 +29,14 @@ METRIC = "interlock_shadow_denials_total"
 
 
 @dataclass
-class Shadowed:
-    """What a rule in shadow mode would have refused.
-
-    Attributes:
-        code: why.
-        at_ns: when, nanoseconds since 1970 UTC.
-    """
-
-    rule: str
-    code: str
-    at_ns: array[int] = field(default_factory=lambda: array("q"))
-    grants: Counter[str] = field(default_factory=Counter)
-    tools: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass
 class Summary:
     """What shadow mode recorded in logs."""
 
     calls: int = 0
     shadowed: int = 0
     """Calls that at least one rule would have refused."""
-    rules: dict[tuple[str, str], Shadowed] = field(default_factory=dict)
+    rules: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    """What each would have refused, by rule and code."""
 
 
 def summarise(calls: Iterable[Logged]) -> Summary:
@@ -62,10 +46,7 @@ def summarise(calls: Iterable[Logged]) -> Summary:
         found.calls += 1
         found.shadowed += bool(call.shadow)
         for key in call.shadow:
-            one = found.rules.setdefault(key, Shadowed(*key))
-            one.at_ns.append(call.at_ns)
-            one.grants[call.grant] += 1
-            one.tools[call.tool or call.method] += 1
+            found.rules.setdefault(key, Tally(*key)).add(call)
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, report
+from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, complain, report
 
 
 @click.command("convert")
@@ -35,8 +35,7 @@ def command(source: Path, output: Path | None, style: str) -> None:
     try:
         converted = convert(source)
     except DocumentError as error:
-        for line in (line for fault in error.faults for line in fault.lines()):
-            report(line)
+        complain(*error.faults)
         raise click.exceptions.Exit(EXIT_INVALID) from error
     text = json.dumps(converted.policy, indent=2, ensure_ascii=False) + "\n"
     if style == "json":

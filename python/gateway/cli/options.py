@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,6 +119,28 @@ def shadow(command: F) -> F:
     return setting("--shadow", is_flag=True, help="Decide and count everything, refuse nothing.")(
         command
     )
+
+
+def env(command: F) -> F:
+    """`--env NAME`"""
+    return setting(
+        "--env",
+        multiple=True,
+        metavar="NAME",
+        help="A variable that the server's command gets too; may come several times.",
+    )(command)
+
+
+def handed(names: Iterable[str]) -> dict[str, str]:
+    """The variables of these names.
+
+    Raises:
+        click.UsageError: one is not set.
+    """
+    for name in names:
+        if name not in os.environ:
+            raise click.UsageError(f"the variable `{name}` is not set")
+    return {name: os.environ[name] for name in names}
 
 
 def name(command: F) -> F:

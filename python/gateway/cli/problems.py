@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from gateway._core import Diagnostic, PolicySet
+    from gateway._core import PolicySet
+    from gateway.author.document import Fault
     from gateway.errors import Problem
 
 EXIT_PROBLEMS = 1
@@ -22,17 +23,11 @@ def report(line: str) -> None:
     click.echo(line, err=True)
 
 
-def complain(problem: Problem) -> None:
-    """Print a problem of the settings, and its help."""
-    for line in problem.lines():
-        report(line)
-
-
-def lines(path: str, diagnostic: Diagnostic) -> list[str]:
-    """A problem of a document: the line that names its place, and its help."""
-    place = f"{path}:{diagnostic.line}:{diagnostic.column}"
-    first = f"{place}: {diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"
-    return [first] + ([f"help: {diagnostic.help}"] if diagnostic.help is not None else [])
+def complain(*problems: Problem | Fault) -> None:
+    """Print problems of settings or documents, each with its help."""
+    for problem in problems:
+        for line in problem.lines():
+            report(line)
 
 
 def load_policy(path: Path) -> PolicySet:
@@ -49,7 +44,7 @@ def load_policy(path: Path) -> PolicySet:
     except OSError as error:
         report(f"error: cannot read `{path}`: {error.strerror or error}")
     except PolicyError as error:
-        for diagnostic in error.diagnostics:
-            for line in lines(str(path), diagnostic):
-                report(line)
+        from gateway.author.document import Fault
+
+        complain(*(Fault.of(str(path), diagnostic) for diagnostic in error.diagnostics))
     raise click.exceptions.Exit(EXIT_INVALID)

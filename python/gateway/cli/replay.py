@@ -19,7 +19,7 @@ from gateway.cli.problems import (
 
 if TYPE_CHECKING:
     from gateway.author.calllog import Unread
-    from gateway.author.replay import Finding, Replay
+    from gateway.author.replay import Replay
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 48
@@ -97,32 +97,36 @@ def command(
     else:
         for line in _words(result, calls.unread):
             click.echo(line)
-    if strict and any(found.kind == "refused" for found in result.findings.values()):
+    if strict and any(kind == "refused" for kind, _, _ in result.findings):
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
 def _words(result: Replay, unread: Unread) -> Iterable[str]:
-    from gateway.author.calls import moment
+    from gateway.author.calls import counted, moment
 
     first, last = min(result.at_ns), max(result.at_ns)
     yield (
-        f"{_count(result.calls, 'call')} of {_count(len(result.grants), 'grant')}, "
+        f"{counted(result.calls, 'call')} of {counted(len(result.grants), 'grant')}, "
         f"{moment(first)} to {moment(last)}"
     )
     yield f"  {_sparkline(result.at_ns, first, last)}"
     yield from _table(result)
     for kind, title in KINDS.items():
-        found = [one for one in result.findings.values() if one.kind == kind]
+        found = [one for (its, _, _), one in result.findings.items() if its == kind]
         if found:
             yield ""
             yield title + (", as before" if kind == "same" and result.was else "")
         for one in sorted(found, key=lambda one: -len(one.at_ns)):
-            yield from _finding(one, result, first, last)
+            count = counted(len(one.at_ns), "call")
+            if kind != "allowed":
+                count = f"{len(one.at_ns):,} of {counted(result.of(one.rule), 'call')}"
+            yield from one.lines(count)
+            yield f"    {_sparkline(one.at_ns, first, last)}"
     if result.unknown:
         yield ""
         yield "not known, because the log does not hold the values of arguments"
         for unknown in result.unknown.values():
-            yield f"  {unknown.rule}  {_count(unknown.calls, 'call')}: " + ", ".join(
+            yield f"  {unknown.rule}  {counted(unknown.calls, 'call')}: " + ", ".join(
                 f"`{path}`" for path in sorted(unknown.arguments)
             )
         yield "limits count these as passed, and so refuse at most as often as is told here"
@@ -140,31 +144,21 @@ def _table(result: Replay) -> Iterable[str]:
         yield f"  {code.replace('not-known', 'not known'):<20}{was}{result.now[code]:>16,}"
 
 
-def _finding(one: Finding, result: Replay, first: int, last: int) -> Iterable[str]:
-    from gateway.author.calls import moment, most
-
-    count = f"{len(one.at_ns):,} of {_count(result.of(one.rule), 'call')}"
-    if one.kind == "allowed":
-        count = _count(len(one.at_ns), "call")
-    yield f"  {one.rule or '(no rule)'}  {one.code}"
-    yield f"    {count}, first {moment(min(one.at_ns))}, last {moment(max(one.at_ns))}"
-    yield f"    grants {most(one.grants)}; tools {most(one.tools)}"
-    yield f"    {_sparkline(one.at_ns, first, last)}"
-
-
 def _left_out(result: Replay, unread: Unread) -> Iterable[str]:
+    from gateway.author.calls import counted
+
     if result.out_of_order:
         yield ""
         yield (
-            f"{_count(result.out_of_order, 'line')} out of order: windows do not go back, so these "
-            "calls are counted in the newest"
+            f"{counted(result.out_of_order, 'line')} out of order: windows do not go back, so "
+            "these calls are counted in the newest"
         )
     if unread.lost:
-        yield f"the log lacks {_count(unread.lost, 'line')}, and says so"
+        yield f"the log lacks {counted(unread.lost, 'line')}, and says so"
     if unread.decided_before:
-        yield f"left out: {_count(unread.decided_before, 'message')} that no policy has a say in"
+        yield f"left out: {counted(unread.decided_before, 'message')} that no policy has a say in"
     if unread.count:
-        yield f"left out: {_count(unread.count, 'line')} that cannot be read; {unread.first}"
+        yield f"left out: {counted(unread.count, 'line')} that cannot be read; {unread.first}"
 
 
 def _buckets(at_ns: Sequence[int], first: int, last: int, count: int) -> list[int]:
@@ -195,18 +189,8 @@ def _as_data(result: Replay, unread: Unread) -> dict[str, Any]:
         "logged": dict(result.was),
         "decided": dict(result.now),
         "findings": [
-            {
-                "kind": one.kind,
-                "rule": one.rule,
-                "code": one.code,
-                "calls": len(one.at_ns),
-                "of": result.of(one.rule),
-                "first_ns": min(one.at_ns),
-                "last_ns": max(one.at_ns),
-                "grants": dict(one.grants),
-                "tools": dict(one.tools),
-            }
-            for one in result.findings.values()
+            {"kind": kind, "of": result.of(one.rule), **one.data()}
+            for (kind, _, _), one in result.findings.items()
         ],
         "unknown": [
             {"rule": one.rule, "calls": one.calls, "arguments": sorted(one.arguments)}
@@ -236,8 +220,8 @@ def _draw(path: Path, result: Replay) -> None:
     axes = figure.add_subplot(title=f"{moment(first)} to {moment(last)}", ylabel="calls")
     axes.xaxis_date()
     axes.fill_between(whens, _buckets(result.at_ns, first, last, parts), label="calls", alpha=0.3)
-    for one in result.findings.values():
-        if one.kind in ("refused", "same", "shadow"):
+    for (kind, _, _), one in result.findings.items():
+        if kind in ("refused", "same", "shadow"):
             label = f"{one.rule} {one.code}"
             axes.plot(whens, _buckets(one.at_ns, first, last, parts), label=label)
     axes.legend(fontsize="small")
@@ -246,7 +230,3 @@ def _draw(path: Path, result: Replay) -> None:
     except OSError as error:
         report(f"error: cannot write `{path}`: {(error.strerror or str(error)).lower()}")
         raise click.exceptions.Exit(EXIT_INVALID) from error
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

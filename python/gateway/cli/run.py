@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 @options.approvals
 @options.lock
 @options.shadow
+@options.env
 @options.name
 @options.grace
 @options.setting(
@@ -98,6 +99,7 @@ def command(
     lock: Path | None,
     pin: Literal["enforce", "warn"],
     shadow: bool,
+    env: tuple[str, ...],
     name: str,
     grace: float,
     allow_anonymous: bool,
@@ -126,6 +128,7 @@ def command(
                 policy=policy,
                 url=upstream,
                 command=server_command or None,
+                env=options.handed(env),
                 lock=lock,
                 pin=pin,
             ),
@@ -176,7 +179,7 @@ def _configuration(
     if path is None:
         return None
     place = ctx.get_parameter_source("config")
-    for name in ("policy", "upstream", "name", "lock", "pin"):
+    for name in ("policy", "upstream", "name", "env", "lock", "pin"):
         # What stands on the command line means more than what stands in the environment.
         also = ctx.get_parameter_source(name)
         if also is ParameterSource.COMMANDLINE or (also is not _DEFAULT and also is place):

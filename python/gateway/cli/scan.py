@@ -10,60 +10,35 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli import locking
-from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, EXIT_UNAVAILABLE, report
-from gateway.cli.servers import Split, ask, saved
+from gateway.cli.problems import EXIT_INVALID, EXIT_UNAVAILABLE, report
+from gateway.cli.servers import (
+    Split,
+    ask,
+    asking_options,
+    clients_option,
+    of_clients,
+    saved,
+    target,
+    tools_option,
+)
 
 if TYPE_CHECKING:
     from gateway.author.assess import Assessment
     from gateway.author.targets import Target
 
-TIMEOUT_S = 60.0
-
 
 @click.command("scan", cls=Split)
 @click.argument("url", required=False)
-@click.option(
-    "--clients",
-    is_flag=True,
-    help="All servers that desktop clients on this machine are set up with.",
-)
+@clients_option("All servers that desktop clients on this machine are set up with.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="All servers of a sidecar's configuration.",
 )
-@click.option(
-    "--tools",
-    "listed",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A saved `tools/list` answer, instead of a server.",
-)
+@tools_option
 @click.option("--name", default="", help="What to call the one server.")
-@click.option(
-    "--header",
-    "headers",
-    multiple=True,
-    metavar="'NAME: VALUE'",
-    help="Sent to the URL. ${env:NAME} in it is the variable, which other users cannot see.",
-)
-@click.option(
-    "--env",
-    "variables",
-    multiple=True,
-    metavar="NAME",
-    help="A variable that the command gets too.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
-    default=TIMEOUT_S,
-    show_default=True,
-    metavar="SECONDS",
-    help="For each server.",
-)
+@asking_options
 @click.option(
     "--classes",
     "overrides",
@@ -102,6 +77,7 @@ TIMEOUT_S = 60.0
     metavar="FILE",
     help="Where definitions are pinned.",
 )
+@click.option("--brief", is_flag=True, help="A line for each tool, without the reasons.")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 @click.pass_context
 def command(
@@ -123,6 +99,7 @@ def command(
     differs: bool,
     accept: tuple[str, ...],
     lock_file: Path,
+    brief: bool,
     style: str,
 ) -> None:
     """List what a server's tools do, how bad a wrong call can be, and what to allow.
@@ -158,9 +135,9 @@ def command(
         if config is not None:
             targets = _configured(config)
         elif clients:
-            targets = _clients()
+            targets = of_clients()
         else:
-            targets = [_target(url, given or (), name, headers, variables)]
+            targets = [target(url, given or (), name, headers, variables)]
         answers = ask(targets, timeout_s)
         listings = [listing for listing in answers if listing is not None]
         failed = len(listings) < len(answers)
@@ -176,36 +153,10 @@ def command(
     elif style == "json":
         click.echo(json.dumps(data(found)))
     else:
-        for line in lines(found):
+        for line in lines(found, why=not brief):
             click.echo(line)
     if failed:
         raise click.exceptions.Exit(EXIT_UNAVAILABLE)
-
-
-def _target(
-    url: str | None,
-    given: tuple[str, ...],
-    name: str,
-    headers: tuple[str, ...],
-    variables: tuple[str, ...],
-) -> Target:
-    """The server of the command line."""
-    from gateway.author.targets import ScanError, Target, expand
-
-    fields = {}
-    for header in headers:
-        key, colon, value = header.partition(":")
-        if not colon or not key.strip():
-            raise click.UsageError("a header is written `NAME: VALUE`")
-        try:
-            fields[key.strip()] = expand(value.strip(), os.environ)
-        except ScanError as error:
-            raise click.UsageError(str(error)) from error
-    for variable in variables:
-        if variable not in os.environ:
-            raise click.UsageError(f"the variable `{variable}` is not set")
-    env = {variable: os.environ[variable] for variable in variables}
-    return Target(name, url=url, command=given, env=env, headers=fields)
 
 
 def _configured(path: Path) -> list[Target]:
@@ -233,19 +184,6 @@ def _configured(path: Path) -> list[Target]:
         )
         for one in whole.settings.servers
     ]
-
-
-def _clients() -> list[Target]:
-    from gateway.author.clients import find
-
-    found = find(Path.home(), Path.cwd(), os.environ)
-    for problem in found.problems:
-        report(f"warning: {problem}")
-    if not found.targets:
-        report("error: no client's configuration on this machine names a server")
-        report("help: name one: `interlock scan URL`, or `interlock scan -- COMMAND`")
-        raise click.exceptions.Exit(EXIT_PROBLEMS)
-    return found.targets
 
 
 def _html(found: list[Assessment]) -> str:

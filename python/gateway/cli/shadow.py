@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, EXIT_UNAVAILABLE, report
+from gateway.cli.problems import (
+    EXIT_INVALID,
+    EXIT_PROBLEMS,
+    EXIT_UNAVAILABLE,
+    complain,
+    report,
+)
 
 if TYPE_CHECKING:
     from gateway.author.shadow import Summary
@@ -85,8 +91,7 @@ def promote(policy: Path, rule: str, dry_run: bool, style: str) -> None:
             return
         write(policy, content)
     except DocumentError as error:
-        for line in (line for fault in error.faults for line in fault.lines()):
-            report(line)
+        complain(*error.faults)
         raise click.exceptions.Exit(EXIT_INVALID) from error
     except PromotionError as error:
         report(f"error: {error}")
@@ -103,29 +108,15 @@ def promote(policy: Path, rule: str, dry_run: bool, style: str) -> None:
 
 
 def _words(summary: Summary) -> Iterable[str]:
-    from gateway.author.calls import moment, most
+    from gateway.author.calls import counted
 
     yield f"{summary.shadowed:,} of {summary.calls:,} calls would have been refused"
     for one in sorted(summary.rules.values(), key=lambda one: -len(one.at_ns)):
-        yield f"  {one.rule}  {one.code}"
-        count, first, last = len(one.at_ns), moment(min(one.at_ns)), moment(max(one.at_ns))
-        yield f"    {count:,} {'call' if count == 1 else 'calls'}, first {first}, last {last}"
-        yield f"    grants {most(one.grants)}; tools {most(one.tools)}"
+        yield from one.lines(counted(len(one.at_ns), "call"))
 
 
 def _as_data(summary: Summary) -> dict[str, Any]:
-    rules = [
-        {
-            "rule": one.rule,
-            "code": one.code,
-            "calls": len(one.at_ns),
-            "first_ns": min(one.at_ns),
-            "last_ns": max(one.at_ns),
-            "grants": dict(one.grants),
-            "tools": dict(one.tools),
-        }
-        for one in summary.rules.values()
-    ]
+    rules = [one.data() for one in summary.rules.values()]
     return {"calls": summary.calls, "shadowed": summary.shadowed, "rules": rules}
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, load_policy, report
+from gateway.author.calls import counted
+from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, complain, load_policy, report
 
 if TYPE_CHECKING:
     from gateway._core import PolicySet
@@ -68,8 +69,7 @@ def command(
         except document.DocumentError as error:
             faults += error.faults
     if faults:
-        for line in (line for fault in faults for line in fault.lines()):
-            report(line)
+        complain(*faults)
         raise click.exceptions.Exit(EXIT_INVALID)
     began = time.perf_counter()
     suites = {file: testing.run(policies, found) for file, found in files.items()}
@@ -88,7 +88,7 @@ def command(
         _tell_coverage(len(parts), never, percent)
         failed = sum(not result.passed for result in results)
         calls = sum(result.calls for result in results)
-        summary = f"{_count(len(results), 'case')}, {_count(calls, 'call')}, {failed} failed"
+        summary = f"{counted(len(results), 'case')}, {counted(calls, 'call')}, {failed} failed"
         click.echo(summary)
     covered = min_coverage is None or percent >= min_coverage
     if not covered:
@@ -118,7 +118,7 @@ def _failed(result: Result) -> list[str]:
     for failure in result.failures[:MOST_SHOWN]:
         lines += [f"  {line}" for line in _failure(case.file, failure)]
     if len(result.failures) > MOST_SHOWN:
-        lines.append(f"  and {_count(len(result.failures) - MOST_SHOWN, 'more failed call')}")
+        lines.append(f"  and {counted(len(result.failures) - MOST_SHOWN, 'more failed call')}")
     return lines
 
 
@@ -202,7 +202,3 @@ def _write_junit(path: Path, suites: dict[str, list[Result]], seconds: float) ->
     except OSError as error:
         report(f"error: cannot write `{path}`: {(error.strerror or str(error)).lower()}")
         raise click.exceptions.Exit(EXIT_INVALID) from error
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

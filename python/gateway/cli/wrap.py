@@ -22,6 +22,7 @@ from gateway.settings import LogSettings, ServerSettings, Settings, check, defau
 @options.approvals
 @options.lock
 @options.shadow
+@options.env
 @options.name
 @options.server_command
 def command(
@@ -34,6 +35,7 @@ def command(
     lock: Path | None,
     pin: Literal["enforce", "warn"],
     shadow: bool,
+    env: tuple[str, ...],
     name: str,
     server_command: tuple[str, ...],
 ) -> None:
@@ -48,7 +50,14 @@ def command(
         place = None if state == "memory" else Path(state)
     settings = Settings(
         servers=(
-            ServerSettings(name=name, policy=policy, command=server_command, lock=lock, pin=pin),
+            ServerSettings(
+                name=name,
+                policy=policy,
+                command=server_command,
+                env=options.handed(env),
+                lock=lock,
+                pin=pin,
+            ),
         ),
         admin=None,
         state=place,
