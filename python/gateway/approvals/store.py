@@ -260,16 +260,26 @@ class Approvals:
         with self._writing(now_s):
             return self._one("SELECT * FROM approval WHERE id = ?", id)
 
+    def find(self, prefix: str, now_s: float) -> list[Approval]:
+        """Those whose ids begin so: none, one, or two of several."""
+        with self._writing(now_s):
+            sought = "SELECT * FROM approval WHERE substr(id, 1, ?) = ? LIMIT 2"
+            return [_approval(row) for row in self._database.execute(sought, (len(prefix), prefix))]
+
     def decide(
         self, id: str, *, approve: bool, by: str, remark: str | None, now_s: float
     ) -> Approval | None:
-        """Approve or deny a request that waits; None if there is none of this id that waits."""
+        """Approve or deny a request that waits, or take back an approval that was not used.
+
+        Returns:
+            As it is now; None if there is nothing of this id that can be decided so.
+        """
         with self._writing(now_s):
             return self._one(
                 "UPDATE approval SET state = ?, decided_at = ?, decided_by = ?, remark = ?,"
-                " until = ? WHERE id = ? AND state = 'pending' RETURNING *",
+                " until = ? WHERE id = ? AND state IN ('pending', ?) RETURNING *",
                 *(State.APPROVED if approve else State.DENIED, now_s, by, remark),
-                *(now_s + self._approved_s, id),
+                *(now_s + self._approved_s, id, "pending" if approve else "approved"),
             )
 
     # For the webhook.
@@ -313,8 +323,7 @@ class Approvals:
     def version(self) -> int:
         """Another number once anybody else has changed the file."""
         with self._turn, _told(self.path):
-            (version,) = self._database.execute("PRAGMA data_version").fetchone()
-            return int(version)
+            return int(self._database.execute("PRAGMA data_version").fetchone()[0])
 
     # Inside.
 

@@ -1,8 +1,9 @@
-"""The operators' port: health, versions, policies, limits and metrics, read only.
+"""The operators' port: health, versions, policies, limits and metrics, and the approvals.
 
-INVARIANT: whatever is asked, nothing changes; and a page in a browser that was led here by a name
-of its own making (DNS rebinding) reads nothing. Off loopback, what is neither health nor metrics is
-told to who shows the operators' token, and to nobody else.
+INVARIANT: whatever is asked, nothing changes but an approval that is decided; and a page in a
+browser that was led here by a name of its own making (DNS rebinding) reads nothing. Off loopback,
+what is neither health nor metrics is told to who shows the operators' token, and to nobody else;
+approvals on loopback, too (`gateway.operate.approvals`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ Answer = tuple[int, str, bytes]
 """Status, content type, body."""
 
 _JSON = "application/json"
+_APPROVALS = "/approvals"
 _FOR_ALL = ("/livez", "/readyz", "/metrics")
 """What a kubelet and a scraper ask for, and no token of theirs is known."""
 
@@ -48,8 +50,19 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        refusal = None if scope["path"] in _FOR_ALL else _unknown(scope, settings)
-        status, content_type, body = refusal or await _answer(scope, ask, hosts)
+        allow = "GET, HEAD"
+        path: str = scope["path"]
+        refusal = None if path in _FOR_ALL else _unknown(scope, settings)
+        refusal = refusal or _elsewhere(scope, hosts)
+        if refusal is not None:
+            status, content_type, body = refusal
+        elif path == _APPROVALS or path.startswith(_APPROVALS + "/"):
+            from gateway.operate import approvals  # SQLite is loaded where it is asked for
+
+            status, body = await approvals.answer(scope, receive, settings)
+            content_type, allow = _JSON, approvals.method_of(path)
+        else:
+            status, content_type, body = await _answer(scope, ask)
         await send(
             {
                 "type": "http.response.start",
@@ -59,7 +72,7 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
                     (b"content-length", b"%d" % len(body)),
                     (b"cache-control", b"no-store"),
                     (b"x-content-type-options", b"nosniff"),
-                    *([(b"allow", b"GET, HEAD")] if status == 405 else []),
+                    *([(b"allow", allow.encode())] if status == 405 else []),
                     *([(b"www-authenticate", b"Bearer")] if status == 401 else []),
                 ],
             }
@@ -69,11 +82,9 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
     return app
 
 
-async def _answer(scope: Scope, ask: Ask, hosts: frozenset[str]) -> Answer:
-    if not _addressed_to_us(scope, hosts):
-        return _json(403, {"error": "this host is not served here"})
+async def _answer(scope: Scope, ask: Ask) -> Answer:
     if scope["method"] not in ("GET", "HEAD"):
-        return _json(405, {"error": "this port is read only"})
+        return _json(405, {"error": "this is read only"})
     match scope["path"]:
         case "/livez":
             return _json(200, {"live": True})
@@ -107,6 +118,13 @@ def _unknown(scope: Scope, settings: Settings) -> Answer | None:
         help = "set `admin_token_sha256` in the configuration, or ask on loopback"
         return _json(403, {"error": "this is not told beyond this machine", "help": help})
     return None
+
+
+def _elsewhere(scope: Scope, hosts: frozenset[str]) -> Answer | None:
+    """The refusal of a request that is addressed to another host."""
+    if _addressed_to_us(scope, hosts):
+        return None
+    return _json(403, {"error": "this host is not served here"})
 
 
 def _wants_openmetrics(scope: Scope) -> bool:
