@@ -46,7 +46,7 @@ impl Default for Place {
 /// Ends a line, an object without its closing brace, as the one behind `place`; a line break included.
 pub(crate) fn seal(line: &mut String, from: usize, place: &mut Place) {
     line.push_str(",\"prev\":\"");
-    line.extend(place.hash.iter().map(|digit| char::from(*digit)));
+    line.push_str(std::str::from_utf8(&place.hash).unwrap_or_default());
     line.push('"');
     let mut hash = Sha256::new();
     hash.update(line.as_bytes().get(from..).unwrap_or_default());

@@ -85,7 +85,9 @@ pub(crate) fn count(entry: &Entry) -> u64 {
 }
 
 fn member(out: &mut String, name: &str, text: Option<&str>, most: usize) {
-    let _ = write!(out, ",\"{name}\":");
+    for part in [",\"", name, "\":"] {
+        out.push_str(part);
+    }
     match text {
         Some(text) => text::string(out, text, most),
         None => out.push_str("null"),
@@ -95,7 +97,8 @@ fn member(out: &mut String, name: &str, text: Option<&str>, most: usize) {
 pub(crate) fn begin(out: &mut String, at: Nanos, seq: u64) {
     out.push_str("{\"ts\":\"");
     text::time(out, at.0);
-    let _ = write!(out, "\",\"seq\":{seq}");
+    out.push_str("\",\"seq\":");
+    text::number(out, seq);
 }
 
 /// Sessions are as good as passwords to some servers, so only a digest is told.
@@ -123,19 +126,25 @@ impl Decided<'_> {
         out.push_str(",\"arg_keys\":");
         keys(out, decision.noted.as_deref());
         let effect = if decision.allowed { "allow" } else { "deny" };
-        let _ = write!(
-            out,
-            ",\"effect\":\"{effect}\",\"code\":\"{}\"",
-            decision.code
-        );
+        for part in [
+            ",\"effect\":\"",
+            effect,
+            "\",\"code\":\"",
+            decision.code.slug(),
+            "\"",
+        ] {
+            out.push_str(part);
+        }
         member(out, "rule", decision.rule.as_deref(), RULE_BYTES);
         self.limit(out);
         self.shadow(out);
-        let _ = write!(
-            out,
-            ",\"policy\":\"{}\",\"decide_us\":",
-            decision.policy.digest()
-        );
+        for part in [
+            ",\"policy\":\"",
+            decision.policy.digest(),
+            "\",\"decide_us\":",
+        ] {
+            out.push_str(part);
+        }
         text::thousandths(out, entry.decide_ns);
         end(out, &entry.end);
         self.trace(out);
@@ -367,7 +376,7 @@ fn keys(out: &mut String, noted: Option<&Noted>) {
 fn end(out: &mut String, end: &End) {
     out.push_str(",\"upstream_status\":");
     match end.status {
-        Some(status) => drop(write!(out, "{status}")),
+        Some(status) => text::number(out, status),
         None => out.push_str("null"),
     }
     out.push_str(",\"duration_ms\":");

@@ -76,22 +76,30 @@ pub fn value(out: &mut String, spelt: &str) {
 
 /// Appends bytes as lower-case hexadecimal digits.
 pub fn hex(out: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
     for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            out.push(
-                DIGITS
-                    .get(usize::from(nibble))
-                    .copied()
-                    .map_or('0', char::from),
-            );
-        }
+        out.extend([digit(byte >> 4), digit(byte & 15)]);
     }
+}
+
+/// Appends a number.
+pub fn number(out: &mut String, number: impl itoa::Integer) {
+    out.push_str(itoa::Buffer::new().format(number));
+}
+
+/// Appends a number with zeros before it, so that it has so many digits.
+fn padded(out: &mut String, number: u64, digits: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let spelt = buffer.format(number);
+    out.extend(std::iter::repeat_n('0', digits.saturating_sub(spelt.len())));
+    out.push_str(spelt);
 }
 
 /// Appends thousandths as a decimal number with three decimals.
 pub fn thousandths(out: &mut String, thousandths: u64) {
-    let _ = write!(out, "{}.{:03}", thousandths / 1000, thousandths % 1000);
+    number(out, thousandths / 1000);
+    out.push('.');
+    padded(out, thousandths % 1000, 3);
 }
 
 /// Year, month, day, hour, minute and second, UTC.
@@ -124,11 +132,20 @@ pub(crate) fn civil(seconds: u64) -> [u64; 6] {
 /// Appends a time of nanoseconds since 1970 as RFC 3339 has it, UTC, to the microsecond.
 pub fn time(out: &mut String, ns: u64) {
     let [year, month, day, hour, minute, second] = civil(ns / 1_000_000_000);
-    let micros = ns % 1_000_000_000 / 1000;
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
-    );
+    padded(out, year, 4);
+    for (before, number) in [
+        ('-', month),
+        ('-', day),
+        ('T', hour),
+        (':', minute),
+        (':', second),
+    ] {
+        out.push(before);
+        padded(out, number, 2);
+    }
+    out.push('.');
+    padded(out, ns % 1_000_000_000 / 1000, 6);
+    out.push('Z');
 }
 
 #[cfg(test)]

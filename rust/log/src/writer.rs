@@ -25,10 +25,10 @@ use crate::text;
 const PIECE_BYTES: usize = 64 << 10;
 
 /// How long a writer that had something to do rests until it looks again: what a death can lose.
-const REST: Duration = Duration::from_micros(200);
+const REST: Duration = Duration::from_millis(1);
 
 /// How often it does so before it sleeps until it is woken.
-const RESTS: u32 = 25;
+const RESTS: u32 = 5;
 
 /// How long a sink that failed is left alone.
 const PAUSE: Duration = Duration::from_millis(250);
