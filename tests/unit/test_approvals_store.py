@@ -219,3 +219,36 @@ def test_a_write_that_fails_leaves_the_store_usable(
             store.claim(WANTED, NOON)
     monkeypatch.undo()
     assert store.claim(WANTED, NOON).asked == 1
+
+
+def test_how_long_it_holds_is_said_by_who_asked(store: Approvals) -> None:
+    """Whoever decides need not know what the sidecar was told."""
+    id = store.ask(WANTED, NOON).id
+    other = Approvals(store.path, approved_s=86_400)
+    assert approve(other, id).until == NOON + 30
+    other.close()
+
+
+def test_an_approval_that_was_not_used_is_taken_back(store: Approvals) -> None:
+    id = store.ask(WANTED, NOON).id
+    approve(store, id)
+    back = store.decide(id, approve=False, by="bob", remark=None, now_s=NOON + 1)
+    assert back is not None
+    assert (back.state, back.decided_by) == (State.DENIED, "bob")
+    assert store.take(WANTED.digest, NOON + 2) is None
+    assert store.decide(id, approve=True, by="eve", remark=None, now_s=NOON + 2) is None
+
+
+def test_what_was_used_cannot_be_taken_back(store: Approvals) -> None:
+    id = store.ask(WANTED, NOON).id
+    approve(store, id)
+    assert store.take(WANTED.digest, NOON + 1) is not None
+    assert store.decide(id, approve=False, by="bob", remark=None, now_s=NOON + 2) is None
+
+
+def test_the_beginning_of_an_id_finds_it_if_it_is_one(store: Approvals) -> None:
+    one, other = store.ask(WANTED, NOON).id, store.ask(OTHER, NOON).id
+    common = next(at for at in range(11) if one[:at] != other[:at] or at == 10)
+    assert [each.id for each in store.find(one[:common], NOON)] == [one]
+    assert len(store.find("", NOON)) == 2
+    assert store.find("%", NOON) == []

@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS approval (
     server TEXT NOT NULL, grant_name TEXT NOT NULL, tool TEXT NOT NULL, rule TEXT NOT NULL,
     reason TEXT NOT NULL, policy TEXT NOT NULL, call TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'used', 'withdrawn')),
-    asked_at REAL NOT NULL, asked INTEGER NOT NULL, until REAL NOT NULL,
+    asked_at REAL NOT NULL, asked INTEGER NOT NULL, until REAL NOT NULL, holds_s REAL NOT NULL,
     decided_at REAL, decided_by TEXT, remark TEXT, used_at REAL,
     told_at REAL, tellings INTEGER NOT NULL DEFAULT 0, tell_after REAL NOT NULL DEFAULT 0
 ) STRICT;
@@ -119,7 +119,7 @@ class Approvals:
     Args:
         path: of the file, made with mode 0600 if absent; its folder must exist.
         pending_s: how long a request waits for a person.
-        approved_s: how long an approval, or a refusal, holds.
+        approved_s: how long an approval or refusal of what is asked here holds.
         max_pending: requests that wait at once.
 
     Raises:
@@ -178,11 +178,11 @@ class Approvals:
             raise StoreFull(f"{waiting} requests for approval wait already")
         asked = self._one(
             "INSERT INTO approval (id, digest, server, grant_name, tool, rule, reason, policy,"
-            " call, state, asked_at, asked, until)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, 1, ?) RETURNING *",
+            " call, state, asked_at, asked, until, holds_s)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, 1, ?, ?) RETURNING *",
             *(_new_id(), wanted.digest, wanted.server, wanted.grant, wanted.tool),
             *(wanted.rule, wanted.reason, wanted.policy, wanted.call),
-            *(now_s, now_s + self._pending_s),
+            *(now_s, now_s + self._pending_s, self._approved_s),
         )
         assert asked is not None
         return asked
@@ -277,9 +277,9 @@ class Approvals:
         with self._writing(now_s):
             return self._one(
                 "UPDATE approval SET state = ?, decided_at = ?, decided_by = ?, remark = ?,"
-                " until = ? WHERE id = ? AND state IN ('pending', ?) RETURNING *",
+                " until = ? + holds_s WHERE id = ? AND state IN ('pending', ?) RETURNING *",
                 *(State.APPROVED if approve else State.DENIED, now_s, by, remark),
-                *(now_s + self._approved_s, id, "pending" if approve else "approved"),
+                *(now_s, id, "pending" if approve else "approved"),
             )
 
     # For the webhook.

@@ -164,7 +164,7 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while True:
                 event = await receive()
-                body += event.get("body", b"")
+                body += bytes(event.get("body", b""))
                 if len(body) > MAX_BODY_BYTES:
                     raise Refusal(413, f"the body has more than {MAX_BODY_BYTES} bytes")
                 if event["type"] != "http.request" or not event.get("more_body", False):
