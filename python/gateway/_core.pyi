@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, final
 __version__: str
 
 __all__ = [
+    "Approval",
     "Caller",
     "Decision",
     "DecisionLog",
@@ -168,6 +169,33 @@ _Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 """HTTP status, header fields (lower-case names, `content-type` included, no framing), body."""
 
 @final
+class Approval:
+    """What people say of a call that needs an approval."""
+
+    def __new__(
+        cls,
+        state: Literal["pending", "approved", "denied", "unavailable"] | str,
+        *,
+        policy: str,
+        id: str | None = None,
+        by: str | None = None,
+        until_s: float | None = None,
+        remark: str | None = None,
+    ) -> Approval:
+        """`approved` lets the call through, and nothing else does.
+
+        Args:
+            policy: digest of the policy that asked for it; under another one it lifts nothing.
+            id: what people call it.
+            by: who decided it.
+            until_s: when it ends, in seconds since 1970 UTC.
+            remark: what that person said, or why nobody can be asked.
+
+        Raises:
+            ValueError: there is no such state, or no such time.
+        """
+
+@final
 class Decision:
     """What was decided of one message, and the reservation that goes with it.
 
@@ -179,6 +207,16 @@ class Decision:
     @property
     def code(self) -> str:
         """`allowed`, or the kebab slug of the refusal."""
+    @property
+    def held(self) -> bool:
+        """Refused because a person must approve, by an engine that is told what people say: to be
+        decided again with that. It is not counted and not recorded."""
+    @property
+    def approved(self) -> bool:
+        """Allowed, and not without an approval."""
+    @property
+    def given_back(self) -> bool:
+        """It was allowed, and settled as not sent."""
     @property
     def rule(self) -> str | None:
         """RFC 6901 pointer into the policy document of what decided."""
@@ -382,7 +420,9 @@ class Engine:
         max_depth: int = 64,
         denials: Literal["result", "protocol"] = "result",
         log: DecisionLog | None = None,
-    ) -> Engine: ...
+        approvals: bool = False,
+    ) -> Engine:
+        """`approvals`: messages that need one are held, since whoever decides can find out."""
     @property
     def policies(self) -> PolicySet: ...
     @property
@@ -399,6 +439,7 @@ class Engine:
         body: bytes,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
         *,
+        approval: Approval | None = None,
         now_ns: int | None = None,
     ) -> Decision:
         """Decide one message on the very bytes that will be forwarded.
@@ -406,6 +447,7 @@ class Engine:
         Args:
             headers: the request's header fields, lower-case names, checked against the body
                 (SEP-2243); None on stdio, where there are none.
+            approval: what people say of it, where it was held.
             now_ns: nanoseconds since 1970 UTC; omitted, the clock is read.
         """
     def settle(

@@ -28,6 +28,7 @@ from gateway.upstream.http import HttpUpstream
 
 if TYPE_CHECKING:
     from gateway._core import DecisionLog, _Way
+    from gateway.approvals.desk import Desk
     from gateway.asgi import ASGIApp, Receive, Scope, Send
     from gateway.config.source import ConfigSource
     from gateway.settings import ServerSettings
@@ -57,6 +58,7 @@ class Gateway:
         log: where decisions are recorded; whoever opened it closes it.
 
     Raises:
+        StartError: the store of approvals cannot be used.
         SettingsError: a server cannot be used as it is described.
         OSError: a policy or a certificate cannot be read.
         PolicyError: a policy is not valid.
@@ -77,7 +79,8 @@ class Gateway:
         self.log = log
         self._settings = settings
         self._source = source
-        self._routes = Routes(settings, table, log)
+        self.desk = desk_of(settings)
+        self._routes = Routes(settings, table, log, self.desk)
         self._upstreams = {server.name: _upstream(server) for server in settings.servers}
         self._paths: dict[bytes, Service] = {}
         for name, place in self._routes.places.items():
@@ -160,6 +163,8 @@ class Gateway:
         """Begin to serve."""
         for upstream in self._upstreams.values():
             await upstream.start()
+        if self.desk is not None:
+            self.desk.start()
         self._not_ready = []
         self._await_end()
 
@@ -262,6 +267,8 @@ class Gateway:
             await asyncio.gather(self._watch, return_exceptions=True)
         closing = (upstream.aclose(grace_s) for upstream in self._upstreams.values())
         await asyncio.gather(*closing)
+        if self.desk is not None:
+            await self.desk.aclose()
 
 
 class App:
@@ -289,7 +296,7 @@ def create_app(settings: Settings) -> App:
 
     Raises:
         SettingsError: the settings cannot be used.
-        StartError: the decision log cannot be opened.
+        StartError: the decision log or the store of approvals cannot be opened.
         OSError: a policy, or the state file, cannot be read.
         PolicyError: a policy is not valid.
     """
@@ -316,6 +323,19 @@ async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
     await gateway.aclose()
     close_log(gateway.log)
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def desk_of(settings: Settings) -> Desk | None:
+    """Where people are asked for approvals; None where they are not.
+
+    Raises:
+        StartError: the store cannot be used.
+    """
+    if settings.approvals is None:
+        return None
+    from gateway.approvals.desk import Desk  # a database, only where there are approvals
+
+    return Desk(settings.approvals)
 
 
 def _upstream(server: ServerSettings) -> Upstream:

@@ -19,7 +19,8 @@ from gateway.denial import FAULT_CODES, Refused, refuse
 from gateway.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from gateway._core import Caller, Decision, DecisionLog, Engine
+    from gateway._core import Approval, Caller, Decision, DecisionLog, Engine
+    from gateway.approvals.desk import Desk
 
 _log = logging.getLogger("interlock.enforcement")
 
@@ -37,24 +38,40 @@ class Traffic:
 
 
 class EnforcementPoint:
-    """Decides for one grant on one server, whichever door a message came through."""
+    """Decides for one grant on one server, whichever door a message came through.
 
-    def __init__(self, engine: Engine, log: DecisionLog | None = None) -> None:
+    Attributes:
+        desk: where people are asked for approvals; there is one where the engine holds messages.
+    """
+
+    def __init__(
+        self, engine: Engine, log: DecisionLog | None = None, desk: Desk | None = None
+    ) -> None:
         self.engine = engine
         self.log = log
+        self.desk = desk
         self.failures = 0
         """Decisions that failed and therefore refused."""
 
     def decide(
-        self, caller: Caller, body: bytes, headers: Sequence[tuple[bytes, bytes]] | None = None
+        self,
+        caller: Caller,
+        body: bytes,
+        headers: Sequence[tuple[bytes, bytes]] | None = None,
+        approval: Approval | None = None,
     ) -> Decision:
         """Decide a message; the decision is total, but a defect must refuse as well.
+
+        Args:
+            approval: what people say of a message that was held.
 
         Raises:
             Refused: the core failed.
         """
         try:
-            return self.engine.decide(caller, body, headers)
+            if approval is None:
+                return self.engine.decide(caller, body, headers)
+            return self.engine.decide(caller, body, headers, approval=approval)
         except PASSING:
             raise
         except BaseException as error:  # a panic of the core is no `Exception`

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import eventloop
 from gateway._core import Engine, LimitTable
-from gateway.app import Gateway
+from gateway.app import Gateway, desk_of
 from gateway.decision_log import close_log, open_log
 from gateway.enforcement import EnforcementPoint
 from gateway.errors import StartError, table_problem
@@ -132,7 +132,8 @@ async def _run_wrapped(settings: Settings) -> int:
     lock = LockSource.of(settings.servers[0])
     policies, table = source.load(), share_table(settings)
     log = open_log(settings.log)
-    engine = Engine(policies, table, shadow=settings.shadow, log=log)
+    desk = desk_of(settings)
+    engine = Engine(policies, table, shadow=settings.shadow, log=log, approvals=desk is not None)
     watched: dict[Watched, Callable[[Any], object]] = {source: engine.install}
     if lock is not None:
         engine.pin(lock.pins)
@@ -140,10 +141,12 @@ async def _run_wrapped(settings: Settings) -> int:
     watching = asyncio.create_task(watch(watched))
     try:
         with telling_of_approvals(settings):
-            return await wrap(settings, EnforcementPoint(engine, log))
+            return await wrap(settings, EnforcementPoint(engine, log, desk))
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+        if desk is not None:
+            await desk.aclose()
         end_log(log)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway._core import DecisionLog, LimitTable, Pins, PolicySet
+    from gateway.approvals.desk import Desk
     from gateway.policies import Watched
     from gateway.settings import Settings
 
@@ -42,6 +43,7 @@ class Route:
         engine: Engine,
         tag: int,
         log: DecisionLog | None,
+        desk: Desk | None,
     ) -> None:
         self.server = place.name
         self.grant = grant
@@ -49,7 +51,7 @@ class Route:
         self.engine = engine
         self.tag = tag
         self.tells = False
-        self.point = EnforcementPoint(engine, log)
+        self.point = EnforcementPoint(engine, log, desk)
         self._log = log
         self.caller = Callers(1).get(grant, self.server)
         self._place = place
@@ -116,9 +118,14 @@ class Routes:
     """
 
     def __init__(
-        self, settings: Settings, table: LimitTable, log: DecisionLog | None = None
+        self,
+        settings: Settings,
+        table: LimitTable,
+        log: DecisionLog | None = None,
+        desk: Desk | None = None,
     ) -> None:
         self._log = log
+        self._desk = desk
         self.places = {server.name: ServerPlace(server.name, table) for server in settings.servers}
         self.watched: dict[Watched, Callable[[Any], object]] = {}
         self._table = table
@@ -186,10 +193,11 @@ class Routes:
             max_body_bytes=settings.max_body_bytes,
             denials=cast('Literal["result", "protocol"]', settings.denials),
             log=self._log,
+            approvals=self._desk is not None,
         )
         engine.pin(place.pins)
         tag = self._tags.setdefault((place.name, grant), len(self._tags))
-        return Route(place, grant, source, engine, tag, self._log)
+        return Route(place, grant, source, engine, tag, self._log, self._desk)
 
     def _publish(self) -> None:
         """Let everyone who holds a mapping of ours see the routes of now."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway._core import Decision, Engine, LimitTable, PolicySet
+from gateway._core import Decision, DecisionLog, Engine, LimitTable, PolicySet
 from gateway.asgi import Headers, Message, Receive, Scope, Send
 from gateway.downstream.http import HttpDoor
 from gateway.downstream.visit import Bounds, Service
@@ -18,6 +18,7 @@ from gateway.sessions import Sessions
 from gateway.settings import Address, Settings
 
 if TYPE_CHECKING:
+    from gateway.approvals.desk import Desk
     from gateway.mcp import Exchange
 
 T = TypeVar("T")
@@ -341,14 +342,21 @@ class Rig:
         grant: str = "default",
         table: LimitTable | None = None,
         bounds: Bounds | None = None,
+        desk: Desk | None = None,
+        log: DecisionLog | None = None,
         **settings: Any,
     ) -> None:
         self.table = table or LimitTable()
         self.upstream = ScriptedUpstream(script)
         self.engine = SettlingEngine(
-            Engine(PolicySet.parse(policy, name="policy.json"), self.table)
+            Engine(
+                PolicySet.parse(policy, name="policy.json"),
+                self.table,
+                log=log,
+                approvals=desk is not None,
+            )
         )
-        self.point = EnforcementPoint(self.engine)  # type: ignore[arg-type]
+        self.point = EnforcementPoint(self.engine, log, desk)  # type: ignore[arg-type]
         self.sessions = Sessions(self.table, "default")
         self.traffic = Traffic()
         service = Service(
@@ -360,6 +368,7 @@ class Rig:
             dict.fromkeys(paths, service),
             GrantIdentity(Settings(servers=(), anonymous=grant)),
             bounds,
+            log,
         )
         self.client = Client(self.door)
 

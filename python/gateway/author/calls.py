@@ -12,10 +12,10 @@ UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "
 
 CODES = (
     "allowed", "default-deny", "hidden", "tool-denied", "requirement-unmet", "limit-exceeded",
-    "tool-changed", "approval-required", "method-denied", "malformed-request", "duplicate-key",
-    "header-mismatch", "batch-not-allowed", "body-too-large", "too-deep", "number-out-of-range",
-    "cost-invalid", "indeterminate", "tool-name-invalid", "method-unknown", "table-full",
-    "contended", "state-unavailable", "log-unavailable", "internal-error",
+    "tool-changed", "approval-required", "approval-denied", "method-denied", "malformed-request",
+    "duplicate-key", "header-mismatch", "batch-not-allowed", "body-too-large", "too-deep",
+    "number-out-of-range", "cost-invalid", "indeterminate", "tool-name-invalid", "method-unknown",
+    "table-full", "contended", "state-unavailable", "log-unavailable", "internal-error",
 )  # fmt: skip
 """What the core may decide."""
 

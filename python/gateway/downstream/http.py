@@ -293,7 +293,24 @@ class HttpDoor:
         session, revision = (None, 0) if modern else self._session(visit)
         point = self._point(visit)
         caller = self._callers.get(visit.grant, visit.service.name, session, revision)
-        decision = point.decide(caller, body, visit.scope["headers"])
+        headers = visit.scope["headers"]
+        decision = point.decide(caller, body, headers)
+        if not decision.held:
+            await self._act(visit, point, caller, decision, body)
+            return
+        assert point.desk is not None
+        async with point.desk.judged(point, caller, body, headers, decision) as judged:
+            await self._act(visit, point, caller, judged, body)
+
+    async def _act(
+        self,
+        visit: Visit,
+        point: EnforcementPoint,
+        caller: Caller,
+        decision: Decision,
+        body: bytes,
+    ) -> None:
+        """Answer a refused message, or pass it on."""
         if not decision.allowed:
             await visit.respond.answer(decision.answer())
             return

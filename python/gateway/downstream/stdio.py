@@ -125,6 +125,8 @@ class Relay:
         self._session = secrets.token_urlsafe(16)
         self._caller = self._call_as(None)
         self._open: dict[Id, deque[_Open]] = {}
+        self._asking: dict[asyncio.Task[None], Id | None] = {}
+        """Messages of which people are asked, and their ids."""
         self._count = 0
 
     async def run(self, source: Input, clock: Clock) -> None:
@@ -142,9 +144,10 @@ class Relay:
             if down.done():
                 down.result()
         finally:
-            for task in (up, down):
+            ending = [up, down, *self._asking]
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
 
     def close(self) -> None:
         """Settle what will have no answer."""
@@ -165,6 +168,30 @@ class Relay:
         except Refused:
             await self._failed(line)
             return
+        if decision.held:
+            # Other messages go on meanwhile.
+            asking = asyncio.create_task(self._ask(decision, line))
+            self._asking[asking] = spelled(decision.request_id)
+            asking.add_done_callback(self._asked)
+            return
+        await self._act(decision, line)
+
+    async def _ask(self, held: Decision, line: bytes) -> None:
+        """Decide a message with what people say of it."""
+        desk = self._point.desk
+        assert desk is not None
+        with suppress(Refused):
+            async with desk.judged(self._point, self._caller, line, None, held) as decision:
+                await self._act(decision, line)
+            return
+        await self._failed(line)
+
+    def _asked(self, asking: asyncio.Task[None]) -> None:
+        del self._asking[asking]
+        if not asking.cancelled() and (problem := asking.exception()) is not None:
+            _log.error("a request failed", exc_info=problem)
+
+    async def _act(self, decision: Decision, line: bytes) -> None:
         if decision.allowed:
             await self._pass(decision, line)
         elif decision.kind in ("notification", "response"):
@@ -248,6 +275,9 @@ class Relay:
         """What the client gave up need not be answered; it stays charged."""
         params = orjson.loads(line).get("params")
         ident = identifier(params.get("requestId")) if isinstance(params, dict) else None
+        for asking, asked in self._asking.items():
+            if asked is not None and asked == ident:
+                asking.cancel()
         waiting = self._open.get(ident) if ident is not None else None
         # `initialize` cannot be cancelled, and its answer is still needed.
         if ident is not None and waiting and waiting[0].decision.method != "initialize":

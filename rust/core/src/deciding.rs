@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::approval::Approval;
 use crate::caller::Caller;
 use crate::charges::{Asking, Charges, Keys};
 use crate::claims::{Claims, Disagreement, HEADER_MISMATCH};
@@ -52,6 +53,7 @@ pub(crate) struct Deciding<'d> {
     pub(crate) caller: &'d Caller,
     pub(crate) claims: Option<&'d Claims<'d>>,
     pub(crate) now: Nanos,
+    pub(crate) approval: Option<&'d Arc<Approval>>,
     pub(crate) witness: Option<&'d mut dyn Rehearsal>,
 }
 
@@ -95,6 +97,8 @@ impl Deciding<'_> {
     /// An array is admitted whole or not at all: every message of it is decided, and if one is refused,
     /// what the others took is given back.
     fn batch(&mut self, array: Value<'_>, whole: &mut Decision) {
+        // An approval is of one call.
+        self.approval = None;
         let refuse = |decision: &mut Decision, message: &str| {
             decision.refuse(Code::BatchNotAllowed, INVALID_REQUEST, message.to_owned());
         };
@@ -190,7 +194,15 @@ impl Deciding<'_> {
         match self.decide(message, decision) {
             Ok(()) => decision.allow(),
             Err(refused) => {
-                decision.refuse(refused.code, 0, refused.message);
+                let (code, reason) = (refused.code, refused.message);
+                let (code, reason) = match self.approval {
+                    Some(approval) if code == Code::ApprovalRequired => {
+                        decision.approval = Some(approval.clone());
+                        approval.refusal(&reason)
+                    }
+                    _ => (code, reason),
+                };
+                decision.refuse(code, 0, reason);
                 decision.rule = refused.rule;
                 decision.limits = refused.limits;
                 decision.retry_after_ns = refused.retry_after_ns;
@@ -215,10 +227,13 @@ impl Deciding<'_> {
             message.params
         };
         self.note(message, root, decision);
+        let lifting = self.approval.filter(|approval| approval.lifts(policy));
         let witness = self.witness.as_deref_mut().map(Rehearsal::as_witness);
         let mut evaluation = Evaluation {
             policy,
             all_shadow,
+            approved: lifting.is_some(),
+            lifted: false,
             shadow: Vec::new(),
             witness,
         };
@@ -229,12 +244,16 @@ impl Deciding<'_> {
                 .as_ref()
                 .map(|text| text.to_cow())
                 .unwrap_or_default();
-            evaluation
-                .tool(&name, root, &mut entries)
-                .and_then(|()| evaluation.pinned(&name, self.pins))
+            let ruled = evaluation.tool(&name, root, &mut entries);
+            match &ruled {
+                Err(refusal) if refusal.code != Code::ApprovalRequired => ruled,
+                // Nobody is asked for what must not be called, whatever they say.
+                _ => evaluation.pinned(&name, self.pins).and(ruled),
+            }
         } else {
             evaluation.method(message, self.caller.revision(), root, &mut entries)
         };
+        decision.approval = lifting.filter(|_| evaluation.lifted).cloned();
         decision.shadow = evaluation.shadow;
         passed?;
         decision.label = label(&entries, is_call, policy);

@@ -10,6 +10,7 @@ use std::{fmt, iter};
 
 use smallvec::SmallVec;
 
+use crate::approval::Approval;
 use crate::decimal::Decimal;
 use crate::ledger::{Noted, Permit};
 use crate::limit::Reservation;
@@ -53,6 +54,8 @@ codes! {
     ToolChanged = "tool-changed",
     /// A person must approve.
     ApprovalRequired = "approval-required",
+    /// A person refused it.
+    ApprovalDenied = "approval-denied",
     /// No entry of `methods` allows the method.
     MethodDenied = "method-denied",
     /// The bytes are not one JSON-RPC message as MCP has it.
@@ -208,6 +211,11 @@ pub struct Decision {
     pub limits: SmallVec<[LimitReport; 4]>,
     /// Nanoseconds after which the call is admitted if nobody else takes the room.
     pub retry_after_ns: Option<u64>,
+    /// What people have said of the call, where that mattered.
+    pub approval: Option<Arc<Approval>>,
+    /// Refused because a person must approve, before anybody was asked: it is decided again with what people say, and
+    /// only that is counted and recorded.
+    pub held: bool,
     /// What shadow mode recorded.
     pub shadow: Vec<ShadowDenial>,
     /// Row of the count grid: which entry of the policy is to be counted.
@@ -244,6 +252,8 @@ impl Decision {
             progress_token: None,
             limits: SmallVec::new(),
             retry_after_ns: None,
+            approval: None,
+            held: false,
             shadow: Vec::new(),
             label: crate::counts::OTHER,
             policy,

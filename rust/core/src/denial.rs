@@ -106,7 +106,7 @@ pub fn limit_headers(decision: &Decision) -> Vec<(&'static str, String)> {
     ratelimit::fields(decision)
 }
 
-/// The decision as data: `{code, rule, message, counter, limit, window, remaining, retryAfterMs, policy}`,
+/// The decision as data: `{code, rule, message, counter, limit, window, remaining, retryAfterMs, approval, policy}`,
 /// without the members that do not apply.
 #[must_use]
 pub fn decision_data(decision: &Decision) -> String {
@@ -131,6 +131,10 @@ pub fn decision_data(decision: &Decision) -> String {
     }
     if let Some(ms) = decision.retry_after_ms() {
         let _ = write!(out, ",\"retryAfterMs\":{ms}");
+    }
+    if let Some(approval) = &decision.approval {
+        out.push_str(",\"approval\":");
+        approval.push(&mut out);
     }
     out.push_str(",\"policy\":\"");
     out.push_str(decision.policy.digest());
@@ -158,7 +162,7 @@ fn status_of(decision: &Decision) -> (u16, i32) {
                 | Code::Contended
                 | Code::StateUnavailable
                 | Code::LogUnavailable => LIMIT,
-                Code::ApprovalRequired => APPROVAL,
+                Code::ApprovalRequired | Code::ApprovalDenied => APPROVAL,
                 _ => POLICY,
             };
             (status, rpc)
@@ -239,7 +243,7 @@ fn push_id(out: &mut String, decision: &Decision) {
 }
 
 /// A member whose value is text; `key` has all that stands before its value.
-fn push_member(out: &mut String, key: &str, value: &str) {
+pub(crate) fn push_member(out: &mut String, key: &str, value: &str) {
     out.push_str(key);
     out.push('"');
     push_escaped(out, value);

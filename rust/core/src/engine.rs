@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use crate::approval::Approval;
 use crate::caller::Caller;
 use crate::charges::Keys;
 use crate::claims::Claims;
 use crate::counts::{self, Counts, Grid};
 use crate::deciding::Deciding;
 pub use crate::deciding::Rehearsal;
-use crate::decision::{Code, Decision};
+use crate::decision::{Code, Decision, Kind};
 use crate::json::Bounds;
 use crate::ledger::{Entry, Ledger};
 use crate::limit::{LimitTable, Release};
@@ -35,6 +36,8 @@ pub struct Options {
     pub protocol_denials: bool,
     /// Where decisions are recorded.
     pub ledger: Option<Arc<dyn Ledger>>,
+    /// People can be asked for approvals.
+    pub approvals: bool,
 }
 
 /// How a message that was admitted ended.
@@ -171,12 +174,27 @@ impl Engine {
 
     /// Decides one message on the very bytes that will be forwarded. `claims` are the HTTP headers that
     /// mirror the body, `None` on stdio.
+    ///
+    /// A request that needs an approval, where people can be asked for one, is refused as *held*: whoever asked has to
+    /// find out what people say of it and to decide it again by [`Engine::decide_approved`].
     pub fn decide(
         &self,
         caller: &Caller,
         body: &[u8],
         claims: Option<&Claims<'_>>,
         now: Nanos,
+    ) -> Arc<Decision> {
+        self.decide_approved(caller, body, claims, now, None)
+    }
+
+    /// Decides one message of which it is known what people say of it.
+    pub fn decide_approved(
+        &self,
+        caller: &Caller,
+        body: &[u8],
+        claims: Option<&Claims<'_>>,
+        now: Nanos,
+        approval: Option<&Arc<Approval>>,
     ) -> Arc<Decision> {
         let installed = self.installed.load();
         let policy = &installed.policy;
@@ -190,14 +208,21 @@ impl Engine {
             caller,
             claims,
             now,
+            approval,
             witness: None,
         };
         // It is large, so it is filled in where it stays.
         let mut decision = Arc::new(Decision::new(policy.clone()));
         if let Some(decision) = Arc::get_mut(&mut decision) {
             guarded(decision, |decision| deciding.body(body, decision));
+            decision.held = self.options.approvals
+                && approval.is_none()
+                && decision.kind == Kind::Request
+                && decision.code == Code::ApprovalRequired;
         }
-        counts::record(&installed.grid, &self.counts, &decision);
+        if !decision.held {
+            counts::record(&installed.grid, &self.counts, &decision);
+        }
         decision
     }
 
@@ -222,6 +247,7 @@ impl Engine {
             caller,
             claims: None,
             now,
+            approval: None,
             witness: Some(witness),
         }
         .body(body, &mut decision);

@@ -42,6 +42,10 @@ pub struct Evaluation<'p, 'w> {
     pub policy: &'p PolicySet,
     /// Every rule only records.
     pub all_shadow: bool,
+    /// A person approved the message.
+    pub approved: bool,
+    /// Told whether that mattered.
+    pub lifted: bool,
     /// Filled with what shadow mode recorded.
     pub shadow: Vec<ShadowDenial>,
     /// Told of each step, for people.
@@ -273,6 +277,10 @@ impl<'p> Evaluation<'p, '_> {
                 rule: rule.to_owned(),
                 code,
             });
+            return Ok(());
+        }
+        if self.approved && code == Code::ApprovalRequired {
+            self.lifted = true;
             return Ok(());
         }
         Err(Refusal {

@@ -14,6 +14,7 @@
 //! here, never a panic; a panic that happens all the same is a refusal.
 #![deny(unsafe_code)]
 
+pub mod approval;
 pub mod caller;
 pub mod canonical;
 mod caseless;

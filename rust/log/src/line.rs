@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gateway_core::caller::Caller;
 use gateway_core::decision::Decision;
 use gateway_core::ledger::{End, Entry, Kept, Noted};
-use gateway_core::time::Nanos;
+use gateway_core::time::{Nanos, civil};
 use sha2::{Digest, Sha256};
 
 use crate::chain::{LINE_BYTES, SEAL_BYTES};
@@ -23,6 +23,7 @@ const RULE_BYTES: usize = 448;
 const SHADOW_BYTES: usize = 448;
 const COUNTER_BYTES: usize = 192;
 const FAULT_BYTES: usize = 64;
+const APPROVAL_BYTES: [usize; 2] = [32, 64];
 /// Digits of a session's digest.
 const SESSION_DIGITS: usize = 16;
 
@@ -147,6 +148,7 @@ impl Decided<'_> {
         }
         text::thousandths(out, entry.decide_ns);
         end(out, &entry.end);
+        self.approval(out);
         self.trace(out);
         self.values(out, start, wanted);
         tail.push(out);
@@ -229,6 +231,24 @@ impl Decided<'_> {
             }
         }
         out.push(']');
+    }
+
+    fn approval(&self, out: &mut String) {
+        let Some(approval) = &self.decision.approval else {
+            return;
+        };
+        let _ = write!(
+            out,
+            ",\"approval\":{{\"state\":\"{}\"",
+            approval.standing.name()
+        );
+        let [id, by] = APPROVAL_BYTES;
+        for (name, value, most) in [("id", &approval.id, id), ("by", &approval.by, by)] {
+            if value.is_some() {
+                member(out, name, value.as_deref(), most);
+            }
+        }
+        out.push('}');
     }
 
     fn trace(&self, out: &mut String) {
@@ -390,7 +410,7 @@ fn end(out: &mut String, end: &End) {
 }
 
 fn readable(out: &mut String, at: Nanos, allowed: bool, what: &str) {
-    let [_, _, _, hour, minute, second] = text::civil(at.0 / Nanos::SECOND);
+    let [_, _, _, hour, minute, second] = civil(at.0 / Nanos::SECOND);
     let effect = if allowed { "allow" } else { "deny " };
     let _ = write!(out, "{hour:02}:{minute:02}:{second:02}  {effect}");
     plain(out, "  ", what);

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use gateway_core::time::civil;
 use sha2::{Digest, Sha256};
 
 /// What a cut text ends in: an ellipsis, a sign, and the first 64 bits of the digest of all of it.
@@ -100,33 +101,6 @@ pub fn thousandths(out: &mut String, thousandths: u64) {
     number(out, thousandths / 1000);
     out.push('.');
     padded(out, thousandths % 1000, 3);
-}
-
-/// Year, month, day, hour, minute and second, UTC.
-pub(crate) fn civil(seconds: u64) -> [u64; 6] {
-    // Counted from 1 March of year 0, so that a leap day is the last of its year; 719,468 days before 1970.
-    let days = seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let second = seconds % 86_400;
-    [
-        year,
-        month,
-        day,
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-    ]
 }
 
 /// Appends a time of nanoseconds since 1970 as RFC 3339 has it, UTC, to the microsecond.

@@ -10,10 +10,12 @@ mod common;
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use common::{Desk, Does, Fake, NOW, options};
+use gateway_core::approval::{Approval, Standing};
 use gateway_core::decision::Code;
 use gateway_log::{LINE_BYTES, Log, Overflow, Target, Visit};
 use serde_json::Value;
@@ -75,6 +77,32 @@ fn each_decision_has_a_line_with_all_members_in_their_order() {
     assert!(!text.contains("secret-session"));
 }
 
+fn approval(text: &str) -> Arc<Approval> {
+    Arc::new(Approval {
+        standing: Standing::Approved,
+        policy: String::new(),
+        id: Some(text.to_owned()),
+        by: Some(text.to_owned()),
+        until: None,
+        remark: Some(text.to_owned()),
+    })
+}
+
+#[test]
+fn a_line_says_who_approved_what_and_not_why() {
+    let place = Fake::new(Does::Takes);
+    let log = Log::open(options(place.target())).unwrap();
+    let desk = Desk::new(&log);
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"limited"}}"#;
+    let mut decision = Arc::into_inner(desk.decide(body)).unwrap();
+    decision.approval = Some(approval("ann\"s"));
+    desk.finish(Arc::new(decision));
+    assert_eq!(log.close(PATIENCE), 0);
+    let text = place.text();
+    let said = r#","duration_ms":1.500,"approval":{"state":"approved","id":"ann\"s","by":"ann\"s"},"prev""#;
+    assert!(text.contains(said), "{text}");
+}
+
 #[test]
 fn no_line_is_longer_than_a_pipe_takes_at_once() {
     let place = Fake::new(Does::Takes);
@@ -94,6 +122,9 @@ fn no_line_is_longer_than_a_pipe_takes_at_once() {
             values.join(",")
         );
         desk.finish(desk.decide(&body));
+        let mut approved = Arc::into_inner(desk.decide(&body)).unwrap();
+        approved.approval = Some(approval(&nasty));
+        desk.finish(Arc::new(approved));
     }
     let mut wordy = visit(&"c".repeat(5000));
     wordy.grant = Some("\u{1}".repeat(5000));
@@ -101,7 +132,7 @@ fn no_line_is_longer_than_a_pipe_takes_at_once() {
     assert!(log.visit(wordy));
     assert_eq!(log.close(PATIENCE), 0);
     let text = place.text();
-    assert_eq!(records(&text).len(), 7);
+    assert_eq!(records(&text).len(), 11);
     for line in text.split_inclusive('\n') {
         assert!(line.len() <= LINE_BYTES, "{} bytes", line.len());
         assert!(

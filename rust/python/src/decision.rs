@@ -1,5 +1,6 @@
 //! A decision for Python: a frozen view of the core's.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::IntoPyObjectExt;
@@ -31,6 +32,8 @@ pub struct Times {
 pub struct Decided {
     pub core: Arc<Core>,
     pub engine: Arc<Engine>,
+    /// It was settled as not sent.
+    given_back: AtomicBool,
     times: Times,
     /// Only where decisions are recorded, so that others need no lock and count nobody's holders.
     recording: Option<Box<Recording>>,
@@ -74,10 +77,11 @@ impl Decided {
         let decided = Self {
             core,
             engine,
+            given_back: AtomicBool::new(false),
             times,
             recording,
         };
-        if !decided.core.allowed {
+        if !decided.core.allowed && !decided.core.held {
             decided.record();
         }
         decided
@@ -125,6 +129,10 @@ impl Decided {
         if !self.engine.settle(&self.core, outcome, now) {
             return;
         }
+        if outcome == Outcome::NotSent {
+            // ORDERING: read by whoever settled; nothing else is published by it.
+            self.given_back.store(true, Ordering::Relaxed);
+        }
         let since = |then: u64| passed.saturating_sub(then);
         if let Some(recording) = &self.recording {
             recording.state().end.took_ns = Some(since(self.times.started));
@@ -161,7 +169,9 @@ impl Drop for Decided {
     /// Dropped unsettled: it stays charged, but it is no longer running.
     fn drop(&mut self) {
         self.settle(Outcome::Unknown, None);
-        self.record();
+        if !self.core.held {
+            self.record();
+        }
     }
 }
 
@@ -203,6 +213,22 @@ impl Decision {
     #[getter]
     fn code(&self) -> &'static str {
         self.0.core.code.slug()
+    }
+
+    #[getter]
+    fn held(&self) -> bool {
+        self.0.core.held
+    }
+
+    #[getter]
+    fn approved(&self) -> bool {
+        self.0.core.allowed && self.0.core.approval.is_some()
+    }
+
+    #[getter]
+    fn given_back(&self) -> bool {
+        // ORDERING: as where it is set.
+        self.0.given_back.load(Ordering::Relaxed)
     }
 
     #[getter]

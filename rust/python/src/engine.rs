@@ -16,6 +16,7 @@ use gateway_core::json::Bounds;
 use gateway_core::time::Nanos;
 use gateway_core::{explain, listing, usage};
 
+use crate::approval::Approval;
 use crate::clock;
 use crate::decision::{Decided, Decision, Times};
 use crate::limits::LimitTable;
@@ -93,8 +94,9 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         policies, table, *, shadow = false, max_body_bytes = 1_048_576, max_depth = 64, denials = "result",
-        log = None
+        log = None, approvals = false
     ))]
+    #[expect(clippy::too_many_arguments, reason = "each has its name in Python")]
     fn new(
         policies: &PolicySet,
         table: &LimitTable,
@@ -103,6 +105,7 @@ impl Engine {
         max_depth: usize,
         denials: &str,
         log: Option<&DecisionLog>,
+        approvals: bool,
     ) -> PyResult<Self> {
         let protocol_denials = match denials {
             "result" => false,
@@ -119,6 +122,7 @@ impl Engine {
             bounds,
             protocol_denials,
             ledger: log.map(|log| log.0.ledger()),
+            approvals,
         };
         Ok(Self(Arc::new(CoreEngine::new(
             policies.0.clone(),
@@ -146,12 +150,13 @@ impl Engine {
         self.0.install(policies.0.clone());
     }
 
-    #[pyo3(signature = (caller, body, headers = None, *, now_ns = None))]
+    #[pyo3(signature = (caller, body, headers = None, *, approval = None, now_ns = None))]
     fn decide(
         &self,
         caller: &Caller,
         body: &Bound<'_, PyBytes>,
         headers: Option<&Bound<'_, PySequence>>,
+        approval: Option<&Approval>,
         now_ns: Option<u64>,
     ) -> PyResult<Decision> {
         let mut held = SmallVec::new();
@@ -159,13 +164,17 @@ impl Engine {
         let claims = claims.transpose()?;
         let started = clock::boottime_ns();
         let now = now_ns.map_or_else(|| clock::at(started), Nanos);
+        let approval = approval.map(|approval| &approval.0);
+        let body = body.as_bytes();
         let core = self
             .0
-            .decide(&caller.0, body.as_bytes(), claims.as_ref(), now);
+            .decide_approved(&caller.0, body, claims.as_ref(), now, approval);
         let ended = clock::boottime_ns();
         let times = Times { started, ended };
         let took = ended.saturating_sub(started);
-        self.0.counts().observe(&core, took);
+        if !core.held {
+            self.0.counts().observe(&core, took);
+        }
         let decided = Decided::new(core, &caller.0, self.0.clone(), times);
         Ok(Decision(Arc::new(decided)))
     }

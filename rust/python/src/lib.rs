@@ -1,6 +1,7 @@
 //! `gateway._core`: the decision core for Python. Conversions only; the one thing it adds is the clock.
 #![forbid(unsafe_code)]
 
+mod approval;
 mod clock;
 mod decision;
 mod document;
@@ -18,6 +19,8 @@ mod _core {
     use pyo3::prelude::*;
     use pyo3::types::{PyBytes, PyDict};
 
+    #[pymodule_export]
+    use crate::approval::Approval;
     #[pymodule_export]
     use crate::decision::Decision;
     #[pymodule_export]

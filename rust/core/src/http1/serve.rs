@@ -75,6 +75,9 @@ pub(super) fn serve<'s, 'a: 's>(
         return Ok(hand_over(&Head::read(input)?, body, None));
     };
     let decision = route.engine.decide(&caller, body, Some(&claims), now);
+    if decision.held {
+        return Ok(hand_over(&Head::read(input)?, body, None));
+    }
     let took = clock().since(now);
     route.engine.counts().observe(&decision, took);
     if !decision.allowed {
