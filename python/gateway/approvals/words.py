@@ -35,6 +35,18 @@ def visible(text: str) -> str:
     return "".join(each if _seen(each) else _escaped(each) for each in text)
 
 
+def exact(call: str) -> str:
+    """A canonical call as it is; the one sign of ASCII that JSON leaves unseen is spelt out."""
+    return call.replace("\x7f", "\\u007f")
+
+
+def ascii_json(value: Any) -> str:
+    """JSON that does nothing to a terminal: what is not printable ASCII is escaped."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    # Outside strings there is nothing else.
+    return re.sub("[^\n\x20-\x7e]", lambda found: _escaped(found[0]), text)
+
+
 def readable(call: str) -> str:
     """A canonical call as it reads: what can be seen of the letters beyond ASCII is shown."""
     return _ESCAPE.sub(_read, call)
