@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.load.peers import built_c, find
 from bench.load.processes import Process, stolen_seconds
+from bench.load.secure import trust
 
 LUA = Path(__file__).with_name("call.lua")
 HEAD = (
@@ -54,18 +55,24 @@ def exchange(connection: socket.socket, port: int, body: bytes) -> bytes:
         return answer.read(int(fields[b"content-length"]))
 
 
-def ask(port: int, body: bytes) -> bytes:
+def connect(port: int, *, tls: bool) -> socket.socket:
+    """A connection to a proxy, over TLS if it ends that."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    return trust().wrap_socket(connection, server_hostname="127.0.0.1") if tls else connection
+
+
+def ask(port: int, body: bytes, *, tls: bool = False) -> bytes:
     """One call on a connection of its own."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with connect(port, tls=tls) as connection:
         return exchange(connection, port, body)
 
 
 @contextmanager
-def idle_connections(port: int, count: int, body: bytes) -> Iterator[None]:
+def idle_connections(port: int, count: int, body: bytes, *, tls: bool = False) -> Iterator[None]:
     """Connections that have made one call each and say nothing more."""
     with ExitStack() as stack:
         for _ in range(count):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            connection = stack.enter_context(connect(port, tls=tls))
             exchange(connection, port, body)
         yield
 
@@ -98,6 +105,7 @@ def closed_loop(
     *,
     connections: int,
     seconds: int,
+    tls: bool = False,
 ) -> Round:
     """Load a proxy as fast as it answers, and measure what that takes of it.
 
@@ -118,7 +126,7 @@ def closed_loop(
         f"-d{seconds}s",
         "-s",
         str(LUA),
-        f"http://127.0.0.1:{proxy.port}/mcp",
+        f"{'https' if tls else 'http'}://127.0.0.1:{proxy.port}/mcp",
         "--",
         str(calls),
     ]

@@ -48,6 +48,7 @@ class Scenario:
         bodies: sent in turn.
         connections: kept busy.
         idle: further connections that have made a call and stay open.
+        tls: the proxies end it.
         streams: the server answers with events, and figures are per event.
         proxies: makes those that take part.
     """
@@ -56,6 +57,7 @@ class Scenario:
     bodies: Sequence[bytes] = (ALLOWED,)
     connections: int = 32
     idle: int = 0
+    tls: bool = False
     streams: bool = False
     proxies: Callable[[bytes], Mapping[str, Peer]] = field(default=peers.peers)
 
@@ -67,6 +69,7 @@ SCENARIOS = {
     "stream": Scenario("A stream of events, per event", streams=True),
     "large": Scenario("A call of 100 kB", [LARGE]),
     "idle": Scenario("A call, beside 1,000 idle connections", idle=1_000),
+    "tls": Scenario("A call over TLS", tls=True, proxies=peers.secured),
     "workers": Scenario("A call, with one worker and with two", proxies=peers.pairs),
 }
 
@@ -132,6 +135,7 @@ def measure(scenario: Scenario, cores: Cores, *, rounds: int, seconds: int) -> d
                 cores.load,
                 connections=scenario.connections,
                 seconds=for_s,
+                tls=scenario.tls,
             )
             if scenario.streams:
                 found = per_event(found, events(behind) - before)
@@ -139,8 +143,9 @@ def measure(scenario: Scenario, cores: Cores, *, rounds: int, seconds: int) -> d
 
         for name, proxy in proxies.items():
             if not scenario.streams:
-                check(name, proxy.port, scenario.bodies)
-            stack.enter_context(idle_connections(proxy.port, scenario.idle, scenario.bodies[0]))
+                check(name, proxy.port, scenario.bodies, tls=scenario.tls)
+            idle = idle_connections(proxy.port, scenario.idle, scenario.bodies[0], tls=scenario.tls)
+            stack.enter_context(idle)
             load(name, WARM_S)
         measured: dict[str, list[Round]] = {name: [] for name in proxies}
         for name in turns(list(proxies), rounds):
@@ -155,14 +160,14 @@ def measure(scenario: Scenario, cores: Cores, *, rounds: int, seconds: int) -> d
         }
 
 
-def check(name: str, port: int, bodies: Sequence[bytes]) -> None:
+def check(name: str, port: int, bodies: Sequence[bytes], *, tls: bool = False) -> None:
     """See that each call is answered as this proxy should.
 
     Raises:
         RuntimeError: it is not.
     """
     for body in set(bodies):
-        answer = ask(port, body)
+        answer = ask(port, body, tls=tls)
         refused = body == REFUSED and name.startswith("interlock")
         if (b"default-deny" in answer) if refused else (answer == peers.ANSWER.encode()):
             continue

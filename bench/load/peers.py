@@ -6,6 +6,7 @@ on both sides, and writes no access log.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.load.processes import Process
+from bench.load.secure import certificate
 
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / ".cache" / "bench"
@@ -122,7 +124,7 @@ http {{
 NGINX_PROXY = """
     upstream server {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{tls};
         location / {{
             proxy_pass http://server;
             proxy_http_version 1.1;
@@ -147,7 +149,7 @@ defaults
     timeout server 600s
     http-reuse always
 frontend agents
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port}{tls}
     default_backend server
 backend server
     server server 127.0.0.1:{upstream}
@@ -164,15 +166,27 @@ def nginx(site: Site, http: str, workers: int = 1) -> Process:
     return Process([program, "-p", str(site.folder), "-c", path], site.port, site.cpus)
 
 
-def nginx_proxy(site: Site, workers: int = 1) -> Process:
+def nginx_proxy(site: Site, workers: int = 1, *, tls: bool = False) -> Process:
     """nginx as a proxy: what all others are compared with."""
-    http = NGINX_PROXY.format(port=site.port, upstream=site.upstream)
+    end = ""
+    if tls:
+        shown, key = write_certificate(site)
+        end = f" ssl; ssl_certificate {shown}; ssl_certificate_key {key}"
+    http = NGINX_PROXY.format(port=site.port, upstream=site.upstream, tls=end)
     return nginx(site, http, workers)
 
 
-def haproxy(site: Site) -> Process:
+def write_certificate(site: Site) -> tuple[str, str]:
+    """The paths of a certificate and its key, for a proxy that ends TLS."""
+    shown, key = certificate()
+    return site.write("tls.crt", shown), site.write("tls.key", key)
+
+
+def haproxy(site: Site, *, tls: bool = False) -> Process:
     """haproxy with one thread."""
-    path = site.write("haproxy.cfg", HAPROXY.format(port=site.port, upstream=site.upstream))
+    end = f" ssl crt {site.write('tls.pem', ''.join(certificate()))}" if tls else ""
+    text = HAPROXY.format(port=site.port, upstream=site.upstream, tls=end)
+    path = site.write("haproxy.cfg", text)
     return Process([find("haproxy", "haproxy"), "-db", "-f", path], site.port, site.cpus)
 
 
@@ -200,6 +214,24 @@ def interlock(site: Site, policy: bytes, *options: str, log: bool = False) -> Pr
     command += ["--state", str(site.folder / "state"), *options]
     command += ["--log", str(site.folder / "decisions.jsonl") if log else "none"]
     return Process(command, site.port, site.cpus)
+
+
+def interlock_tls(site: Site, policy: bytes, *options: str) -> Process:
+    """Interlock whose listener speaks TLS, which takes a configuration file."""
+    policy_file = site.write("policy.json", policy.decode())
+    shown, key = write_certificate(site)
+    upstream = f"http://127.0.0.1:{site.upstream}/mcp"
+    config = {
+        "version": "1",
+        "listen": f"127.0.0.1:{site.port}",
+        "admin": "127.0.0.1:0",
+        "state": str(site.folder / "state"),
+        "tls": {"certificate": shown, "key": key},
+        "servers": {"server": {"url": upstream, "policy": policy_file}},
+    }
+    path = site.write("interlock.yaml", json.dumps(config))
+    command = [sys.executable, "-m", "gateway", "run", "--config", path, "--log", "none"]
+    return Process([*command, *options], site.port, site.cpus)
 
 
 @cache
@@ -233,6 +265,16 @@ def pairs(policy: bytes) -> dict[str, Peer]:
         "nginx, 2 workers": lambda site: nginx_proxy(site, 2),
         "interlock": lambda site: interlock(site, policy),
         "interlock, 2 workers": lambda site: interlock(site, policy, "--workers", "2"),
+    }
+
+
+def secured(policy: bytes) -> dict[str, Peer]:
+    """Those that end TLS, each with its defaults."""
+    return {
+        "nginx": lambda site: nginx_proxy(site, tls=True),
+        "haproxy": lambda site: haproxy(site, tls=True),
+        "interlock": lambda site: interlock_tls(site, policy),
+        "interlock --no-fast-path": lambda site: interlock_tls(site, policy, "--no-fast-path"),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from bench.load.clients import instructions, last_json, request
 from bench.load.path import SCENARIOS, per_event, turns
 from bench.load.peers import ANSWER
 from bench.load.processes import cpu_seconds, family, resident_bytes, stat_fields
+from bench.load.secure import certificate, trust
 from gateway import Caller, Engine, LimitTable, PolicySet
 
 PERF = "12345,,instructions:u,1000,100.00,,\n"
@@ -73,6 +75,12 @@ def test_what_perf_could_not_count_is_nothing(said: str) -> None:
 
 def test_the_last_line_of_a_load_generator_counts() -> None:
     assert last_json('Running 1s test\n{"requests": 1}\n{"requests": 2}\n') == {"requests": 2}
+
+
+def test_clients_take_the_proxies_certificate_and_no_other() -> None:
+    assert certificate() == certificate()
+    assert trust().cert_store_stats()["x509"] == 1
+    assert trust().verify_mode == ssl.CERT_REQUIRED
 
 
 def test_turns_rotate() -> None:
