@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 from gateway._core import Gate, LimitTable, PolicyError
 from gateway.decision_log import close_log, open_log
 from gateway.downstream.http import HttpDoor
+from gateway.downstream.port import Port
 from gateway.downstream.visit import Service
-from gateway.downstream.wire import Port
 from gateway.errors import Problem, SettingsError
 from gateway.identity import GrantIdentity
 from gateway.policies import watch

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
 
     from gateway.asgi import ASGIApp, Receive, Scope, Send
-    from gateway.downstream.wire import Port
+    from gateway.downstream.port import Port
     from gateway.settings import Address
     from gateway.tls import Peer
 

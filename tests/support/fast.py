@@ -12,8 +12,9 @@ from differential.replies import EVENTS, counted, head
 from differential.said import call, post
 from gateway._core import Caller, Engine, Gate, LimitTable, PolicySet
 from gateway.downstream.http import HttpDoor
+from gateway.downstream.port import Port
 from gateway.downstream.visit import Bounds, Service
-from gateway.downstream.wire import TICK_S, Port, Wire
+from gateway.downstream.wire import TICK_S, Wire
 from gateway.enforcement import EnforcementPoint, Traffic
 from gateway.errors import UpstreamError
 from gateway.identity import GrantIdentity

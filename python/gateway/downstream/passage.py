@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.asgi import ASGIApp
+    from gateway.downstream.port import Port
     from gateway.downstream.visit import Lender, Loan, Service
-    from gateway.downstream.wire import Port
     from gateway.identity import Identity
     from gateway.tls import Peer
 

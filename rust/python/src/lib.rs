@@ -7,6 +7,8 @@ mod decision;
 mod document;
 mod engine;
 mod errors;
+mod exchange;
+mod gate;
 mod limits;
 mod log;
 mod pins;
@@ -28,6 +30,10 @@ mod _core {
     #[pymodule_export]
     use crate::errors::PolicyError;
     #[pymodule_export]
+    use crate::exchange::Exchange;
+    #[pymodule_export]
+    use crate::gate::Gate;
+    #[pymodule_export]
     use crate::limits::LimitTable;
     #[pymodule_export]
     use crate::log::{DecisionLog, verify_log};
@@ -36,7 +42,7 @@ mod _core {
     #[pymodule_export]
     use crate::policy::{Diagnostic, PolicySet};
     #[pymodule_export]
-    use crate::wire::{Exchange, Failed, Foreign, Gate, HandedOver, Intake};
+    use crate::wire::{Failed, Foreign, HandedOver, Intake};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
