@@ -79,3 +79,8 @@ def test_people_read_the_arguments_and_everything_counts_but_what_is_about_the_m
     assert parameters(request(name="t", arguments={}, requestState="s")) == (whole, whole)
     assert parameters(request(uri="file:///x")) == ('{"uri":"file:///x"}',) * 2
     assert parameters(b'{"jsonrpc":"2.0","id":1,"method":"m"}') == ("{}", "{}")
+
+
+@pytest.mark.parametrize("params", ["null", "[]", '["_meta"]', "5"])
+def test_parameters_that_are_none_are_a_call_too(params: str) -> None:
+    assert parameters(b'{"params":' + params.encode() + b"}") == (params, params)

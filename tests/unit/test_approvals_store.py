@@ -252,3 +252,16 @@ def test_the_beginning_of_an_id_finds_it_if_it_is_one(store: Approvals) -> None:
     assert [each.id for each in store.find(one[:common], NOON)] == [one]
     assert len(store.find("", NOON)) == 2
     assert store.find("%", NOON) == []
+
+
+def test_one_grant_leaves_room_for_the_others(
+    store: Approvals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.approvals.store.MAX_OF_GRANT", 2)
+    for number in range(2):
+        store.ask(replace(WANTED, digest=bytes([number]) * 32), NOON)
+    with pytest.raises(StoreFull, match="2 requests of this grant"):
+        store.ask(WANTED, NOON)
+    assert store.ask(replace(WANTED, grant="ci"), NOON).state is State.PENDING
+    with pytest.raises(StoreFull, match="3 requests for"):
+        store.ask(replace(OTHER, grant="ci"), NOON)

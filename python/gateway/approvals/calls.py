@@ -52,6 +52,8 @@ def parameters(message: bytes) -> tuple[str, str]:
         ValueError: it is not JSON.
     """
     found = _read(message).get("params", {})
+    if not isinstance(found, dict):
+        return _text(found), _text(found)
     found.pop("_meta", None)
     whole = _text(found)
     if found.keys() <= {"name", "arguments"} and "name" in found:

@@ -25,6 +25,7 @@ from gateway.approvals.database import open_database
 
 MAX_PENDING = 1000
 """Requests that may wait at once: nobody reads more, and a loop would fill a disk."""
+MAX_OF_GRANT = 100  # which leaves room for the others'
 MAX_CALL_BYTES = 64 << 10
 """Longest call that is kept to be shown; who approves must see all of it."""
 KEPT_S = 30 * 86400.0
@@ -108,9 +109,8 @@ class Approval:
     remark: str | None
     used_at: float | None
     told_at: float | None
-    """When the webhook's receiver took it."""
     tellings: int
-    """How often that was tried."""
+    """How often the webhook's receiver was told; `told_at` is when it took it."""
 
 
 class Approvals:
@@ -173,8 +173,9 @@ class Approvals:
         )
         if again is not None:
             return again
-        waiting = self._pending()
-        if waiting >= self._max_pending:
+        if self._pending(wanted.grant) >= MAX_OF_GRANT:
+            raise StoreFull(f"{MAX_OF_GRANT} requests of this grant wait for approval already")
+        if (waiting := self._pending()) >= self._max_pending:
             raise StoreFull(f"{waiting} requests for approval wait already")
         asked = self._one(
             "INSERT INTO approval (id, digest, server, grant_name, tool, rule, reason, policy,"
@@ -350,11 +351,9 @@ class Approvals:
                     self._database.execute("ROLLBACK")
             self.ended += ended
 
-    def _pending(self) -> int:
-        (waiting,) = self._database.execute(
-            "SELECT count(*) FROM approval WHERE state = 'pending'"
-        ).fetchone()
-        return int(waiting)
+    def _pending(self, grant: str | None = None) -> int:
+        sought = "SELECT count(*) FROM approval WHERE state = 'pending' AND ifnull(?, grant_name)"
+        return int(self._database.execute(f"{sought} = grant_name", (grant,)).fetchone()[0])
 
     def _one(self, statement: str, *values: Any) -> Approval | None:
         row = self._database.execute(statement, values).fetchone()
