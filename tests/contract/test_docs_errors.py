@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway import Caller, Engine, LimitTable, PolicyError, PolicySet
+from gateway.author.document import Fault
 from gateway.cli import problems
 from gateway.denial import WORDINGS
 from support.door import ALLOW, Reply, Rig
@@ -192,13 +193,13 @@ def test_a_document_has_the_problem_that_is_shown(example: tuple[str, str, list[
         (document,) = written
         name = f"policy.{document.language}"
         found = diagnostics(document.text.encode(), name)
-    lines = [line for d in found for line in problems.lines(name, d)]
+    lines = [line for d in found for line in Fault.of(name, d).lines()]
     assert {d.code for d in found} == {code}
     assert lines == shown.text.splitlines()
 
 
 def test_what_check_adds_has_an_entry() -> None:
-    errors = set(re.findall(r'"error", "([a-z-]+)"', page("python/gateway/cli/check.py")))
+    errors = set(re.findall(r'1, 1, "([a-z-]+)"', page("python/gateway/cli/check.py")))
     fit = page("python/gateway/author/fit.py")
     warnings = set(re.findall(r'(?:Misfit|_nobody)\(\s*"([a-z-]+)"', fit))
     entries = part(ADDED)
