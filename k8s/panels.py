@@ -281,6 +281,23 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 thresholds=(0.001, 1),
             ),
             Panel(
+                "Waiting for a person",
+                "Calls that somebody must approve or deny: `interlock approvals list`.",
+                "short",
+                ((f"max by (pod) (interlock_approvals_pending{{{_POD}}})", "{{pod}}"),),
+            ),
+            Panel(
+                "Approvals",
+                "What became of requests: asked, used by a call, denied, expired.",
+                "cps",
+                (
+                    (
+                        f"sum by (outcome) (rate(interlock_approvals_total{{{_POD}}}{_RATE}))",
+                        "{{outcome}}",
+                    ),
+                ),
+            ),
+            Panel(
                 "CPU",
                 "Of one core. A process serves one core's worth of calls.",
                 "percentunit",

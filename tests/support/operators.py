@@ -80,6 +80,14 @@ def busy(server: str = "upwork", grant: str = "default") -> Route:
 
 
 @dataclass
+class Desk:
+    """Where people are asked for approvals."""
+
+    pending: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass
 class Gateway:
     """What the composition root offers."""
 
@@ -87,6 +95,7 @@ class Gateway:
     reasons: list[str]
     table: LimitTable = field(default_factory=lambda: LimitTable(64))
     log: DecisionLog | None = None
+    desk: Desk | None = None
 
     def ready(self) -> list[str]:
         return self.reasons

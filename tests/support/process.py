@@ -52,8 +52,8 @@ class Upstream:
 
 
 @contextmanager
-def upstream() -> Iterator[Upstream]:
-    """Serve on a free loopback port until the block ends."""
+def upstream(port: int = 0) -> Iterator[Upstream]:
+    """Serve on a loopback port, a free one by default, until the block ends."""
     state = Upstream()
     state.go_on.set()
 
@@ -76,7 +76,7 @@ def upstream() -> Iterator[Upstream]:
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     state.url = f"http://127.0.0.1:{server.server_address[1]}/mcp"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -69,12 +69,11 @@ class Desk:
 
     Attributes:
         pending: requests that wait, as of a few seconds ago.
-        outcomes: what became of requests here: `asked`, `used`, `denied`, `unavailable`.
     """
 
     def __init__(self, settings: ApprovalSettings, clock: Callable[[], float] = time.time) -> None:
         self.pending = 0
-        self.outcomes: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
         self._clock = clock
         self._wait_s = settings.wait_s
         self._troubled = False
@@ -95,9 +94,11 @@ class Desk:
         self._thread = ThreadPoolExecutor(1, "approvals")
 
     @property
-    def expired(self) -> int:
-        """Requests and approvals that this process found at their end."""
-        return self._store.ended
+    def outcomes(self) -> Mapping[str, int]:
+        """What became of requests in this process: people were `asked`, an approval was `used`, a
+        call was refused because one was `denied` or nobody could be asked (`unavailable`), and what
+        `expired`, a request or what a person said, was found here at its end."""
+        return {**self._outcomes, "expired": self._store.ended}
 
     def start(self) -> None:
         """Begin to withdraw what has ended."""
@@ -141,20 +142,20 @@ class Desk:
                 found = await self._found(caller, body, held, hold)
                 said = _said(found)
             except StoreError as error:
-                self.outcomes["unavailable"] += 1
+                self._outcomes["unavailable"] += 1
                 said = Said("unavailable", policy=held.policy, remark=self._reason(error))
             finally:
                 # Also where nobody waits for it any more: each request is told of once.
                 decision = point.decide(caller, body, headers, said)
             if decision.code == "approval-denied":
-                self.outcomes["denied"] += 1
+                self._outcomes["denied"] += 1
             yield decision
         finally:
             if found is not None and found.state is State.USED:
                 if decision is None or not decision.approved or decision.given_back:
                     self._give_back(found)
                 else:
-                    self.outcomes["used"] += 1
+                    self._outcomes["used"] += 1
 
     async def _found(self, caller: Caller, body: bytes, held: Decision, hold: Hold) -> Approval:
         """What people say of a call: used by it, pending or denied."""
@@ -166,7 +167,7 @@ class Desk:
         deadline = loop.time() + self._wait_s
         found = await self._claimed(claim)
         if found.state is State.PENDING and found.asked == 1:
-            self.outcomes["asked"] += 1
+            self._outcomes["asked"] += 1
             self.pending += 1
         while (
             found.state is State.PENDING and loop.time() < deadline and len(self._held) < MAX_HELD

@@ -20,7 +20,7 @@ from gateway.operate.family import Family, Sample, head, text
 from gateway.operate.resources import resources
 
 if TYPE_CHECKING:
-    from gateway.operate.view import GatewayView, Histogram, Phase, RouteView
+    from gateway.operate.view import DeskView, GatewayView, Histogram, Phase, RouteView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -33,6 +33,9 @@ ADDED_GAUGES = (
     b"process_open_fds",
 )
 """Of several processes; any other gauge tells of what they share."""
+
+OUTCOMES = ("asked", "used", "denied", "expired", "unavailable")
+"""Of requests for approval."""
 
 _BOUNDS: Mapping[Phase, range] = {
     "decide": range(7, 25),
@@ -87,6 +90,7 @@ def families(view: GatewayView) -> Iterator[Family]:
         "Lines that the decision log left out.",
         [Sample("", {}, dropped)],
     )
+    yield from _approvals(view.desk)
     found = versions()
     build = {"version": found["version"], "python": found["python"], "core": found["version"]}
     yield Family("interlock_build_info", "gauge", "What runs here.", [Sample("", build, 1)])
@@ -169,6 +173,18 @@ def _policies(routes: Sequence[RouteView]) -> Iterator[Family]:
         *("interlock_policy_last_reload_timestamp_seconds", "gauge"),
         "When a policy last came into force.",
         [Sample("", {}, max(loaded))] if loaded else (),
+    )
+
+
+def _approvals(desk: DeskView | None) -> Iterator[Family]:
+    pending, outcomes = (0, {}) if desk is None else (desk.pending, desk.outcomes)
+    yield Family(
+        *("interlock_approvals_pending", "gauge", "Calls that wait for a person's approval."),
+        [Sample("", {}, pending)],
+    )
+    yield Family(
+        *("interlock_approvals_total", "counter", "What became of requests for approval."),
+        [Sample("", {"outcome": outcome}, outcomes.get(outcome, 0)) for outcome in OUTCOMES],
     )
 
 

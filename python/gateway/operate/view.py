@@ -91,6 +91,18 @@ class LogView(Protocol):
     def stats(self) -> Mapping[str, int]: ...
 
 
+class DeskView(Protocol):
+    """Where people are asked for approvals; `gateway.approvals.desk.Desk` is one."""
+
+    @property
+    def pending(self) -> int:
+        """Requests that wait, in the store that all processes share."""
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """What became of requests in this process."""
+
+
 class GatewayView(Protocol):
     """What the composition root lets operators see."""
 
@@ -98,6 +110,8 @@ class GatewayView(Protocol):
     def table(self) -> TableView: ...
     @property
     def log(self) -> LogView | None: ...
+    @property
+    def desk(self) -> DeskView | None: ...
     def ready(self) -> list[str]:
         """Why it is not ready to serve; empty when it is."""
 
