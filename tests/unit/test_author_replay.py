@@ -245,6 +245,17 @@ def test_logs_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
     assert found["findings"][0]["first_ns"] == BEGIN + 2 * SECOND
 
 
+def test_the_files_that_belong_to_a_log_are_read_with_it_and_none_twice(tmp_path: Path) -> None:
+    given = write(tmp_path, limited(), line(3), line(4))
+    for name, at in (("l.jsonl.000001", 0), ("l.jsonl.w1", 1), ("l.jsonl.w1.000001", 0.5)):
+        (tmp_path / name).write_text(json.dumps(line(at)) + "\n")
+    (tmp_path / "l.jsonl.1").write_text("not one of them\n")
+    options = ("--format", "json", str(tmp_path / "l.jsonl.w1"), given[1])
+    told = json.loads(CliRunner().invoke(command, [*given, *options]).output)
+    assert (told["calls"], told["out_of_order"], told["unread"]["lines"]) == (5, 0, 0)
+    assert told["decided"] == {"allowed": 2, "limit-exceeded": 3}
+
+
 def test_a_log_is_in_the_order_in_which_calls_ended(tmp_path: Path) -> None:
     slow = [line(70), line(2), line(0), line(0, grant="h"), line(1)]
     found = told(tmp_path, limited(max=1), *slow)

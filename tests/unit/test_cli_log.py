@@ -107,6 +107,15 @@ def test_old_files_are_read_too(tmp_path: Path) -> None:
     assert seen == list(range(1, len(seen) + 1))
 
 
+def test_several_writers_are_told_by_their_times(path: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "l", tmp_path / "l.w1"
+    lines = path.read_bytes().splitlines(keepends=True)
+    first.write_bytes(b"".join(lines[::2]))
+    second.write_bytes(b"".join(lines[1::2]))
+    done = run("query", first, "--format", "json")
+    assert done.stdout.encode() == b"".join(lines)
+
+
 def test_tail_shows_the_last(path: Path) -> None:
     done = run("tail", path, "--lines", "2", "--format", "json")
     assert [json.loads(line)["seq"] for line in done.stdout.splitlines()] == [5, 6]
@@ -132,7 +141,7 @@ WORD = st.text(max_size=5)
 
 
 @settings(max_examples=20, deadline=None)
-@given(calls=st.lists(st.tuples(WORD, WORD, WORD, st.text(max_size=40)), min_size=1, max_size=6))
+@given(calls=st.lists(st.tuples(WORD, WORD, WORD, st.text(max_size=10)), min_size=1, max_size=6))
 def test_no_text_forges_a_line(
     calls: list[tuple[str, str, str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

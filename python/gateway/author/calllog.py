@@ -19,6 +19,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
+from gateway.author.logfiles import writers
+
 BEFORE_THE_POLICY = frozenset(
     {
         *("malformed-request", "duplicate-key", "header-mismatch", "batch-not-allowed"),
@@ -94,7 +96,8 @@ class Calls:
     """The calls of several logs, in the order in which they were made. Can be gone through once.
 
     Args:
-        files: their paths; `-` is standard input.
+        files: their paths; `-` is standard input. What else belongs to a log is read with it: the
+            files of its other writers, and the full ones.
         grants: only calls of these; of all, if there are none.
         servers: likewise.
         lookahead: lines within which the order is mended. A decision log has the line of a call
@@ -109,7 +112,7 @@ class Calls:
 
     def __iter__(self) -> Iterator[Logged]:
         """Raises `OSError` where a file cannot be read."""
-        each = [self._in_order(self._file(file)) for file in self.files]
+        each = [self._in_order(self._chain(own)) for own in self._streams()]
         merged: Iterable[Logged]
         merged = each[0] if len(each) == 1 else heapq.merge(*each, key=lambda call: call.at_ns)
         for call in merged:
@@ -118,6 +121,20 @@ class Calls:
             if self.servers and call.server not in self.servers:
                 continue
             yield call
+
+    def _streams(self) -> list[list[Path]]:
+        """The files to read, by who wrote them; none twice."""
+        seen: set[Path] = set()
+        streams = []
+        for path in self.files:
+            for own in list(writers(path)) or [[path]]:
+                streams.append([file for file in own if file not in seen])
+                seen.update(own)
+        return [own for own in streams if own]
+
+    def _chain(self, files: list[Path]) -> Iterator[Logged]:
+        for file in files:
+            yield from self._file(file)
 
     def _in_order(self, calls: Iterator[Logged]) -> Iterator[Logged]:
         """The calls by when they were decided, as far as the lookahead goes."""

@@ -28,9 +28,10 @@ def tool_body(tool: str, arguments: str | None = None) -> bytes:
 
 
 def method_body(method: str, params: str | None = None) -> bytes:
-    """A request for a method; `params` is JSON text, taken as it is."""
+    """A request for a method, or a notification; `params` is JSON text, taken as it is."""
     rest = "" if params is None else f',"params":{params}'
-    return f'{{"jsonrpc":"2.0","id":1,"method":{json.dumps(method)}{rest}}}'.encode()
+    number = "" if method.startswith("notifications/") else '"id":1,'
+    return f'{{"jsonrpc":"2.0",{number}"method":{json.dumps(method)}{rest}}}'.encode()
 
 
 def instant(text: str) -> int | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,9 +24,6 @@ Record = dict[str, Any]
 
 LOOK_S = 0.25
 """How often `tail` looks whether there is more."""
-WRITERS = 8
-"""Processes that may write one log (`gateway-log`)."""
-
 _AGO = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -97,12 +95,11 @@ def _filters(verb: F) -> F:
 @click.option("--since", metavar="TIME", help="Not before: 2026-11-21T14:00, or 90m, 2h, 7d ago.")
 @click.option("--until", metavar="TIME", help="Before, likewise.")
 def query(file: str, since: str | None, until: str | None, form: str, **wanted: str | None) -> None:
-    """Show decisions of FILE, old files included. `-` is standard input."""
+    """Show decisions of FILE, of all its writers and old files included. `-` is standard input."""
     start, end = _instant(since), _instant(until)
     fits = _fits(wanted)
-    for line in _lines(file):
-        record = _read(line)
-        if record is None or not fits(record):
+    for record, line in _records(file):
+        if not fits(record):
             continue
         if (start is None or record["ts"] >= start) and (end is None or record["ts"] < end):
             _show(record, line, form)
@@ -163,36 +160,31 @@ def _is_replaced(stream: Any, file: Path) -> bool:
     return False
 
 
-def _lines(name: str) -> Iterator[bytes]:
-    """Lines of a log, file by file, oldest first for each writer."""
+def _records(name: str) -> Iterator[tuple[Record, bytes]]:
+    """What a log tells, with the line that tells it: each writer's in the order they were written,
+    several writers' by their times."""
     if name == "-":
-        yield from sys.stdin.buffer
-        return
-    files = list(_files(Path(name)))
-    if not files:
+        return _read_all(sys.stdin.buffer)
+    from gateway.author.logfiles import writers
+
+    streams = [_read_files(own) for own in writers(Path(name))]
+    if not streams:
         report(f"error: there is no `{name}`")
         raise click.exceptions.Exit(EXIT_UNAVAILABLE)
+    return heapq.merge(*streams, key=lambda told: str(told[0]["ts"]))
+
+
+def _read_files(files: Iterable[Path]) -> Iterator[tuple[Record, bytes]]:
     for file in files:
         with file.open("rb") as stream:
-            yield from stream
+            yield from _read_all(stream)
 
 
-def _files(path: Path) -> Iterator[Path]:
-    for number in range(WRITERS):
-        own = path if number == 0 else path.with_name(f"{path.name}.w{number}")
-        old = [
-            file
-            for file in own.parent.glob(f"{_literal(own.name)}.*")
-            if (digits := file.name.removeprefix(own.name + ".")).isdigit() and len(digits) >= 6
-        ]
-        yield from sorted(old, key=lambda file: int(file.name.rpartition(".")[2]))
-        if own.exists():
-            yield own
-
-
-def _literal(name: str) -> str:
-    """A name in which a glob finds no pattern."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def _read_all(stream: Iterable[bytes]) -> Iterator[tuple[Record, bytes]]:
+    for line in stream:
+        record = _read(line)
+        if record is not None:
+            yield record, line
 
 
 def _fits(wanted: dict[str, str | None]) -> Callable[[Record], bool]:
