@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -265,3 +266,14 @@ def test_one_grant_leaves_room_for_the_others(
     assert store.ask(replace(WANTED, grant="ci"), NOON).state is State.PENDING
     with pytest.raises(StoreFull, match="3 requests for"):
         store.ask(replace(OTHER, grant="ci"), NOON)
+
+
+def test_requests_that_end_fill_no_disk(store: Approvals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.approvals.store.MAX_KEPT_BYTES", 100)
+    for number in range(50):
+        call = json.dumps("x" * 20)
+        store.ask(replace(WANTED, digest=bytes([number]) * 32, call=call), NOON + 61 * number)
+    late = NOON + 61 * 50
+    ended = store.all(late, State.WITHDRAWN)
+    assert 0 < sum(len(each.wanted.call) for each in ended) <= 100 + 22
+    assert ended[0].asked_at == NOON + 61 * 49, "the latest are kept"

@@ -18,6 +18,22 @@ from gateway.errors import GatewayError
 BUSY_S = 2.0
 """How long a writer waits for another one."""
 _STEP_S = 0.01
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS approval (
+    id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL,
+    server TEXT NOT NULL, grant_name TEXT NOT NULL, tool TEXT NOT NULL, rule TEXT NOT NULL,
+    reason TEXT NOT NULL, policy TEXT NOT NULL, call TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'used', 'withdrawn')),
+    asked_at REAL NOT NULL, asked INTEGER NOT NULL, until REAL NOT NULL, holds_s REAL NOT NULL,
+    decided_at REAL, decided_by TEXT, remark TEXT, used_at REAL,
+    told_at REAL, tellings INTEGER NOT NULL DEFAULT 0, tell_after REAL NOT NULL DEFAULT 0
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS one_open ON approval (digest)
+    WHERE state IN ('pending', 'approved', 'denied');
+CREATE INDEX IF NOT EXISTS by_state ON approval (state, until);
+"""
+_VERSION = 1
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -25,12 +41,8 @@ class StoreError(GatewayError):
     """The store cannot be used; what would have needed it is refused."""
 
 
-def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
+def open_database(path: Path) -> sqlite3.Connection:
     """Open the file, and make it first if it is not there.
-
-    Args:
-        schema: statements that do nothing where they have been done.
-        version: of the form; kept in the file.
 
     Raises:
         StoreError: it is something else.
@@ -39,7 +51,7 @@ def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
     _make(path)
     database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(database, path, schema, version)
+        _prepare(database, path)
     except BaseException:
         database.close()
         raise
@@ -58,7 +70,7 @@ def _make(path: Path) -> None:
             raise StoreError(message) from None
 
 
-def _prepare(database: sqlite3.Connection, path: Path, schema: str, version: int) -> None:
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Bring a new file into form, while others may be doing the same."""
     end = time.monotonic() + BUSY_S
     while True:
@@ -66,7 +78,7 @@ def _prepare(database: sqlite3.Connection, path: Path, schema: str, version: int
             found, others = database.execute(
                 "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
             ).fetchone()
-            if found not in (0, version):
+            if found not in (0, _VERSION):
                 raise StoreError(f"`{path}` was written by another release (form {found})")
             if found == 0:
                 if others:
@@ -74,7 +86,7 @@ def _prepare(database: sqlite3.Connection, path: Path, schema: str, version: int
                 # Of this SQLite says at once that it is busy, whatever the timeout.
                 database.execute("PRAGMA journal_mode = WAL")
                 database.executescript(
-                    f"BEGIN IMMEDIATE;{schema}PRAGMA user_version = {version};COMMIT;"
+                    f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;"
                 )
             database.execute("PRAGMA synchronous = FULL")
             return

@@ -30,23 +30,9 @@ MAX_CALL_BYTES = 64 << 10
 """Longest call that is kept to be shown; who approves must see all of it."""
 KEPT_S = 30 * 86400.0
 """How long what has ended is shown; the decision log has it for good."""
+MAX_KEPT_BYTES = 16 << 20
+"""Of calls that have ended: else an agent whose requests end would fill the disk."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS approval (
-    id TEXT PRIMARY KEY,
-    digest BLOB NOT NULL,
-    server TEXT NOT NULL, grant_name TEXT NOT NULL, tool TEXT NOT NULL, rule TEXT NOT NULL,
-    reason TEXT NOT NULL, policy TEXT NOT NULL, call TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'used', 'withdrawn')),
-    asked_at REAL NOT NULL, asked INTEGER NOT NULL, until REAL NOT NULL, holds_s REAL NOT NULL,
-    decided_at REAL, decided_by TEXT, remark TEXT, used_at REAL,
-    told_at REAL, tellings INTEGER NOT NULL DEFAULT 0, tell_after REAL NOT NULL DEFAULT 0
-) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS one_open ON approval (digest)
-    WHERE state IN ('pending', 'approved', 'denied');
-CREATE INDEX IF NOT EXISTS by_state ON approval (state, until);
-"""
-_VERSION = 1
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 """What cannot be taken for something else when it is read out."""
 
@@ -144,7 +130,7 @@ class Approvals:
         self._max_pending = max_pending
         self._turn = threading.Lock()
         with _told(path):
-            self._database = open_database(path, _SCHEMA, _VERSION)
+            self._database = open_database(path)
             self._database.row_factory = sqlite3.Row
 
     def close(self) -> None:
@@ -177,6 +163,12 @@ class Approvals:
             raise StoreFull(f"{MAX_OF_GRANT} requests of this grant wait for approval already")
         if (waiting := self._pending()) >= self._max_pending:
             raise StoreFull(f"{waiting} requests for approval wait already")
+        self._database.execute(
+            "DELETE FROM approval WHERE id IN (SELECT id FROM (SELECT id, sum(length(call))"
+            " OVER (ORDER BY asked_at DESC, id) AS total FROM approval"
+            " WHERE state IN ('used', 'withdrawn')) WHERE total > ?)",
+            (MAX_KEPT_BYTES,),
+        )
         asked = self._one(
             "INSERT INTO approval (id, digest, server, grant_name, tool, rule, reason, policy,"
             " call, state, asked_at, asked, until, holds_s)"
