@@ -94,6 +94,36 @@ def test_a_policy_may_have_a_secret_laid_over_it() -> None:
     assert GUARD(changed) == []
 
 
+def test_approvals_are_kept_where_the_chart_says_or_not_at_all() -> None:
+    asking = copy.deepcopy(pod())
+    sidecar(asking["spec"])["args"].append("--approvals=/var/lib/interlock/approvals.db")
+    assert GUARD(asking) != [], "nobody asked for approvals here"
+    judge = guard(
+        {
+            "guard": {"enabled": True},
+            "secrets": [{"secret": "upwork", "mountPath": "/run/secrets/upwork"}],
+            "sidecar": {"approvals": True},
+            "state": {"existingClaim": "counts"},
+        }
+    )
+    assert judge(asking) == []
+    assert judge(pod()) == []
+    volume = next(v for v in asking["spec"]["volumes"] if v["name"] == "interlock-state")
+    for source, refused in (
+        ({"emptyDir": {}}, False),
+        ({"persistentVolumeClaim": {"claimName": "counts"}}, False),
+        ({"persistentVolumeClaim": {"claimName": "forged"}}, True),
+        ({"hostPath": {"path": "/tmp"}}, True),
+        ({"configMap": {"name": "forged"}}, True),
+    ):
+        volume.clear()
+        volume.update({"name": "interlock-state", **source})
+        assert bool(judge(asking)) is refused, source
+    elsewhere = copy.deepcopy(pod())
+    sidecar(elsewhere["spec"])["args"].append("--approvals=/var/lib/interlock/other.db")
+    assert judge(elsewhere) != []
+
+
 def test_every_rule_refuses_something() -> None:
     refusals = set()
     for _, tamper in TAMPERING.values():

@@ -83,6 +83,7 @@ def test_a_file_of_another_release_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA user_version = 7")
+    path.chmod(0o600)
     before = path.read_bytes()
     with pytest.raises(StoreError, match="written by another release"):
         Approvals(path)
@@ -94,21 +95,30 @@ def test_a_database_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE songs (name TEXT)")
         other.commit()
+    path.chmod(0o600)
     before = path.read_bytes()
     with pytest.raises(StoreError, match="of something else"):
         Approvals(path)
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_a_file_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o666, 0o601])
+def test_a_file_that_is_open_to_everybody_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "a.db"
     Approvals(path).close()
     path.chmod(mode)
     with pytest.raises(StoreError, match="chmod 600"):
         Approvals(path)
-    path.chmod(0o640)
+    path.chmod(0o660)
     Approvals(path).close()
+
+
+def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.db"
+    Approvals(path).close()
+    monkeypatch.setattr("os.geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(StoreError, match="another user"):
+        Approvals(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

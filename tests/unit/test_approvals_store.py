@@ -147,6 +147,7 @@ def test_nobody_else_may_read_it(store: Approvals) -> None:
 def test_a_file_that_is_no_store_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     path.write_text("this is no database" * 100, encoding="utf-8")
+    path.chmod(0o600)
     with pytest.raises(StoreError, match="cannot be used"):
         Approvals(path)
     assert path.read_text(encoding="utf-8").startswith("this is no")

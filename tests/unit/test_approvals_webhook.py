@@ -236,6 +236,7 @@ def test_a_store_that_cannot_be_had_is_waited_for(
 ) -> None:
     path = tmp_path / "a.db"
     path.write_bytes(b"no database at all " * 100)
+    path.chmod(0o600)
     came, trouble = threading.Event(), threading.Event()
 
     def post(url: str, body: bytes, head: Mapping[str, str]) -> int:

@@ -1,8 +1,8 @@
 """The database under the store: a file that one process makes, and any number of them open at once.
 
-INVARIANT: what is opened is a store of this form that nobody else may write, or it is left as it
-is. The file is never opened but by SQLite, whose locks a close of any other descriptor of this
-process would drop.
+INVARIANT: what is opened is a store of this form that is this user's own, or it is left as it is.
+The file is never opened but by SQLite, whose locks a close of any other descriptor of this process
+would drop.
 """
 
 from __future__ import annotations
@@ -62,11 +62,14 @@ def _make(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode):
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
             raise StoreError(f"`{path}` is not a file of its own") from None
-        if mode & (stat.S_IWGRP | stat.S_IWOTH):
-            message = f"`{path}` may be written by others, who could approve: `chmod 600` it"
+        # Root may be whoever decides. The group's rights are Kubernetes', which gives a volume one.
+        if os.geteuid() not in (0, found.st_uid):
+            raise StoreError(f"`{path}` belongs to another user, who could approve") from None
+        if found.st_mode & stat.S_IRWXO:
+            message = f"`{path}` is open to everybody, who could approve: `chmod 600` it"
             raise StoreError(message) from None
 
 

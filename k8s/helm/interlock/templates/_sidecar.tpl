@@ -29,6 +29,9 @@ args:
   {{- if $values.sidecar.shadow }}
   - --shadow
   {{- end }}
+  {{- if $values.sidecar.approvals }}
+  - --approvals=/var/lib/interlock/approvals.db
+  {{- end }}
   {{- if $gateway }}
   {{- if and $values.gateway.allowAnonymous (not $file) }}
   - --allow-anonymous
