@@ -50,10 +50,10 @@ def same_numbers(text: str) -> bool:
     return all(len(number) < 15 for number in found)
 
 
-def explained(policy: str, made: Made) -> list[str]:
+def explained(policy: str, made: Made, grant: str = "g") -> list[str]:
     """Explaining each call before it is decided."""
     engine = Engine(PolicySet.parse(policy.encode(), name="p.json"), LimitTable(256))
-    caller, found = Caller("g", server="default"), []
+    caller, found = Caller(grant, server="default"), []
     for number, (tool, text) in enumerate(made):
         now = START + number * SECOND
         body = tool_body(tool, text)
@@ -62,10 +62,15 @@ def explained(policy: str, made: Made) -> list[str]:
     return found
 
 
-def as_cases(policy: str, made: Made, codes: list[str]) -> testing.Result:
+def as_cases(policy: str, made: Made, codes: list[str], grant: str = "g") -> testing.Result:
     """Running the calls as a test case that expects these codes."""
     steps = [
-        Step(1, START + n * SECOND, call=Call(Who("g"), tool_body(*one), ""), expect={"code": code})
+        Step(
+            1,
+            START + n * SECOND,
+            call=Call(Who(grant), tool_body(*one), ""),
+            expect={"code": code},
+        )
         for n, (one, code) in enumerate(zip(made, codes, strict=True))
     ]
     policies = PolicySet.parse(policy.encode(), name="p.json")

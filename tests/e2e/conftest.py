@@ -16,7 +16,7 @@ import pytest
 def real_peers() -> None:
     """The conformance suite, the SDKs' clients and the reference servers are in place.
 
-    Skips where there is no npm, except in CI, which has to have it.
+    Skips where they cannot be had, except in CI, which has to have them.
     """
     if shutil.which("npm") is None and "CI" not in os.environ:
         pytest.skip("npm is not installed; the real MCP clients and servers come from its registry")
@@ -27,7 +27,10 @@ def real_peers() -> None:
         text=True,
         check=False,
     )
-    assert fetched.returncode == 0, fetched.stdout + fetched.stderr
+    said = fetched.stdout + fetched.stderr
+    if fetched.returncode != 0 and "CI" not in os.environ:
+        pytest.skip(f"the real MCP clients and servers cannot be fetched: {said[-500:]}")
+    assert fetched.returncode == 0, said
     # A module finds its packages by where it lies, so the drivers go beside them.
     for driver in (peers.HERE / "npm").glob("*.mjs"):
         shutil.copy(driver, peers.NPM)

@@ -14,8 +14,8 @@ from gateway import Caller, Engine, LimitTable, PolicySet
 from gateway.author.assess import Assessed, assess
 from gateway.author.classify import CLASSES, Class
 from gateway.author.fit import misfits
-from gateway.author.recommend import file_name, policy, written
-from gateway.author.tools import Listing, Tool
+from gateway.author.recommend import file_name, nameable, policy, written
+from gateway.author.tools import Listing, Tool, read_tools
 from support.labelled import labelled
 
 PUBLISHED = sorted((Path(__file__).parents[1] / "data" / "published").glob("*.json"))
@@ -110,6 +110,36 @@ def test_it_passes_check_whatever_the_tools_are_called(names: list[str], text: s
         Assessed(Tool(name), CLASSES[at % 5], 1.0, text, (), ()) for at, name in enumerate(names)
     ]
     assert warned(policy(text, tools)) == []
+
+
+DEFINITIONS = st.fixed_dictionaries(
+    {"name": NAMES},
+    optional={
+        "description": st.text(max_size=80) | st.sampled_from(["Delete all.", "Pay.", "Run SQL."]),
+        "inputSchema": st.dictionaries(
+            st.sampled_from(["properties", "required", "type"]),
+            st.dictionaries(st.text(max_size=5), st.booleans() | st.just({"type": "string"})),
+        ),
+        "annotations": st.dictionaries(
+            st.sampled_from(["readOnlyHint", "destructiveHint"]), st.booleans()
+        ),
+    },
+)
+
+
+@given(st.lists(DEFINITIONS, unique_by=lambda one: str(one["name"]), max_size=6))
+def test_a_proposed_policy_passes_check_against_the_server_it_is_for(
+    definitions: list[dict[str, Any]],
+) -> None:
+    tools = read_tools(definitions)
+    document = proposed(*tools)
+    assert warned(document) == []
+    # Of what cannot be named check may say that the default decides it, and of nothing else a word.
+    found = misfits(document, compiled(document), tools)
+    assert {one.code for one in found} <= {"tool-uncovered"}
+    named = [tool.name for tool in tools if nameable(tool.name)]
+    assert len(named) < len(tools) or found == []
+    assert all(decided(document, name) != ["default-deny"] for name in named)
 
 
 @pytest.mark.parametrize("name", ["x*", "*", "a b", "a\nb"])

@@ -36,7 +36,7 @@ def limited(**limit: Any) -> dict[str, Any]:
     return policy(t={"limits": [{"counter": "c", "window": "minute", "max": 2, **limit}]})
 
 
-def line(at: float, tool: str = "t", **members: Any) -> dict[str, Any]:
+def line(at: float, tool: str | None = "t", **members: Any) -> dict[str, Any]:
     """A line of a decision log of an allowed call."""
     base = {
         "ts": 1_772_445_600 + at,
@@ -98,6 +98,15 @@ def test_only_some_grants_and_servers(tmp_path: Path) -> None:
     nothing = run(tmp_path, limited(), *lines, options=("--grant", "nobody"))
     assert nothing.exit_code == 64
     assert "there are no calls to decide" in nothing.stderr
+
+
+def test_a_notification_is_replayed_as_one(tmp_path: Path) -> None:
+    lines = [
+        line(at, tool=None, method=method, arg_keys=[])
+        for at, method in enumerate(("initialize", "notifications/initialized", "tools/list"))
+    ]
+    found = told(tmp_path, policy(t={}), *lines)
+    assert found["decided"] == {"allowed": 3}
 
 
 def test_strict_is_about_calls_that_were_allowed(tmp_path: Path) -> None:
