@@ -3,9 +3,9 @@
 #
 # Base images are arguments, so that it also builds where no public registry is at hand:
 #   podman build --format docker --build-arg RUST=… --build-arg PYTHON=… -t interlock .
-# A folder with a wheel in dist/ saves building one: `--build-context wheel=FOLDER`. `--target full` stops before the
-# root is laid out: an image with a shell and a package manager, to build one upon for MCP servers that Interlock starts
-# itself.
+# `--build-arg LOCK=otel` makes one that can export spans. A folder with a wheel in dist/ saves building one:
+# `--build-context wheel=FOLDER`. `--target full` stops before the root is laid out: an image with a shell and a package
+# manager, to build one upon for MCP servers that Interlock starts itself.
 ARG RUST=docker.io/library/rust:1-slim-bookworm
 ARG PYTHON=docker.io/library/python:3.13-slim-bookworm
 
@@ -19,11 +19,12 @@ COPY python python
 RUN /venv/bin/maturin build --release --locked --strip --out /dist
 
 FROM ${PYTHON} AS full
-COPY python/locks/runtime.txt /tmp/build/
+ARG LOCK=runtime
+COPY python/locks/${LOCK}.txt /tmp/build/lock.txt
 COPY image /tmp/build/image
 COPY --from=wheel /dist /tmp/build/dist
 RUN python3 -m venv /opt/interlock \
-    && /opt/interlock/bin/pip install --no-cache-dir --require-hashes -r /tmp/build/runtime.txt \
+    && /opt/interlock/bin/pip install --no-cache-dir --require-hashes -r /tmp/build/lock.txt \
     && /opt/interlock/bin/pip install --no-cache-dir --no-deps /tmp/build/dist/*.whl \
     && cp /tmp/build/image/healthcheck.py /opt/interlock/
 ENV PATH=/opt/interlock/bin:$PATH INTERLOCK_STATE=memory

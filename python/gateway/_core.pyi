@@ -26,6 +26,7 @@ __all__ = [
     "Pins",
     "PolicyError",
     "PolicySet",
+    "Spans",
     "__version__",
     "build_info",
     "did_you_mean",
@@ -256,6 +257,10 @@ class Decision:
     def policy(self) -> str:
         """Digest of the policy that decided."""
     @property
+    def traceparent(self) -> bytes | None:
+        """The field of this name on what a server is asked on its behalf; None where nothing is
+        traced, and the client's passes as it is."""
+    @property
     def progress_token(self) -> bytes | None:
         """`params._meta.progressToken` as it was spelt, raw JSON."""
     def limit_headers(self) -> list[tuple[bytes, bytes]]:
@@ -407,6 +412,29 @@ class Pins:
         """How many entries of lists were not as pinned so far."""
 
 @final
+class Spans:
+    """Spans of decided messages that wait to be exported; a bounded number of them."""
+
+    def __new__(
+        cls, log: DecisionLog | None, *, most: int, root: int, sampled: int, unsampled: int
+    ) -> Spans:
+        """
+        Args:
+            log: what records decisions besides.
+            most: how many may wait; what finds no room is left out.
+            root, sampled, unsampled: a trace is recorded if the last 64 bits of its id are less
+                than this: without a parent, with one that is recorded, with one that is not.
+        """
+
+    @property
+    def made(self) -> int:
+        """How many there were so far, those that found no room included."""
+    def take(self, patience_s: float) -> list[dict[str, Any]] | None:
+        """What waits (`gateway.tracing.SpanRow`), once half of the room is used or so many seconds
+        have passed; None when it was closed and nothing waits. Lets other threads run meanwhile."""
+    def close(self) -> None:
+        """Keep no more, and let nobody wait."""
+
 class Engine:
     """The decision point of one grant on one server."""
 
@@ -421,8 +449,15 @@ class Engine:
         denials: Literal["result", "protocol"] = "result",
         log: DecisionLog | None = None,
         approvals: bool = False,
+        spans: Spans | None = None,
     ) -> Engine:
-        """`approvals`: messages that need one are held, since whoever decides can find out."""
+        """
+        Args:
+            log: where decisions are recorded.
+            approvals: messages that need one are held, since whoever decides can find out.
+            spans: what keeps them for tracing; made with the log, which it passes them on to.
+        """
+
     @property
     def policies(self) -> PolicySet: ...
     @property

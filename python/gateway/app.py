@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from gateway._core import Gate, LimitTable, PolicyError
-from gateway.decision_log import close_log, open_log
+from gateway.decision_log import close_log, open_log, open_tracing
 from gateway.downstream.http import HttpDoor
 from gateway.downstream.port import Port
 from gateway.downstream.visit import Service
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.asgi import ASGIApp, Receive, Scope, Send
     from gateway.config.source import ConfigSource
     from gateway.settings import ServerSettings
+    from gateway.tracing import Tracing
 
 _log = logging.getLogger("interlock.app")
 
@@ -56,6 +57,7 @@ class Gateway:
         settings: validated.
         table: counts, sessions and tasks; shared with other workers if there are any.
         log: where decisions are recorded; whoever opened it closes it.
+        tracing: made with that log; likewise.
 
     Raises:
         StartError: the store of approvals cannot be used.
@@ -74,13 +76,16 @@ class Gateway:
         table: LimitTable,
         source: ConfigSource | None = None,
         log: DecisionLog | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.table = table
         self.log = log
+        self.tracing = tracing
         self._settings = settings
         self._source = source
         self.desk = desk_of(settings)
-        self._routes = Routes(settings, table, log, self.desk)
+        spans = None if tracing is None else tracing.spans
+        self._routes = Routes(settings, table, log, self.desk, spans)
         self._upstreams = {server.name: _upstream(server) for server in settings.servers}
         self._paths: dict[bytes, Service] = {}
         for name, place in self._routes.places.items():
@@ -302,7 +307,9 @@ def create_app(settings: Settings) -> App:
     """
     path = str(settings.state) if settings.state is not None else None
     table = LimitTable(settings.slots, path=path)
-    return App(Gateway(settings, table=table, log=open_log(settings.log)))
+    log = open_log(settings.log)
+    tracing = open_tracing(settings, log)
+    return App(Gateway(settings, table=table, log=log, tracing=tracing))
 
 
 async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
@@ -322,6 +329,8 @@ async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
     gateway.drain()
     await gateway.aclose()
     close_log(gateway.log)
+    if gateway.tracing is not None:
+        await asyncio.to_thread(gateway.tracing.close)
     await send({"type": "lifespan.shutdown.complete"})
 
 

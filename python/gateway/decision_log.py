@@ -8,13 +8,14 @@ INVARIANT: a request that asks for something is told of once.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gateway._core import DecisionLog, build_info
 from gateway.errors import Problem, StartError
 
 if TYPE_CHECKING:
-    from gateway.settings import LogSettings
+    from gateway.settings import LogSettings, Settings
+    from gateway.tracing import Tracing
 
 CLOSE_S = 2.0
 """What the writer gets for what still waits at the end. A pod's sidecar has no more."""
@@ -53,6 +54,26 @@ def open_log(settings: LogSettings, *, worker: int | None = None) -> DecisionLog
                 "end like a log is to be moved away, and `interlock log verify` says what is wrong",
             )
         ) from error
+
+
+def open_tracing(
+    settings: Settings, log: DecisionLog | None, transport: Literal["tcp", "pipe"] = "tcp"
+) -> Tracing | None:
+    """What exports spans of the decisions that this log records, or None if there is to be none.
+
+    Raises:
+        StartError: the OpenTelemetry SDK cannot be had, or not with these `OTEL_` variables.
+    """
+    # The SDK's own switch; without spans, nobody's place in a trace is to be taken either.
+    if not settings.otel or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    try:
+        from gateway.tracing import Tracing
+
+        return Tracing(log, transport)
+    except (ImportError, ValueError) as error:
+        problem = Problem(f"spans cannot be exported: {error}", "look at the `OTEL_` variables")
+        raise StartError(problem) from error
 
 
 def close_log(log: DecisionLog | None) -> int:

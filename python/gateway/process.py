@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import eventloop
 from gateway._core import Engine, LimitTable
 from gateway.app import Gateway, desk_of
-from gateway.decision_log import close_log, open_log
+from gateway.decision_log import close_log, open_log, open_tracing
 from gateway.enforcement import EnforcementPoint
 from gateway.errors import StartError, table_problem
 from gateway.operate.admin import Ask, create_admin
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from gateway._core import DecisionLog
     from gateway.config.source import ConfigSource
+    from gateway.tracing import Tracing
 
 
 SHARE_ATTEMPTS = 5
@@ -82,7 +83,8 @@ async def _run(settings: Settings, source: ConfigSource | None) -> int:
     table = open_table(settings)
     data, admin, settings = bind_all(settings)
     log = open_log(settings.log)
-    gateway = Gateway(settings, table=table, source=source, log=log)
+    tracing = open_tracing(settings, log)
+    gateway = Gateway(settings, table=table, source=source, log=log, tracing=tracing)
     await gateway.start()
     signals = Signals(gateway.reload)
     fast = gateway.fast_path(data.getsockname()[:2])
@@ -99,15 +101,17 @@ async def _run(settings: Settings, source: ConfigSource | None) -> int:
     await gateway.aclose(0)
     if operators is not None:
         await operators.drain(0)
-    end_log(log)
+    end_log(log, tracing)
     return 0
 
 
-def end_log(log: DecisionLog | None) -> None:
-    """Write what waits, and say what could not be."""
+def end_log(log: DecisionLog | None, tracing: Tracing | None = None) -> None:
+    """Write what waits, and say what could not be; the log first, which is the record."""
     lost = close_log(log)
     if lost:
         logging.getLogger("interlock.log").error("%d decisions could not be logged", lost)
+    if tracing is not None:
+        tracing.close()
 
 
 def run_wrapped(settings: Settings) -> int:
@@ -133,7 +137,16 @@ async def _run_wrapped(settings: Settings) -> int:
     policies, table = source.load(), share_table(settings)
     log = open_log(settings.log)
     desk = desk_of(settings)
-    engine = Engine(policies, table, shadow=settings.shadow, log=log, approvals=desk is not None)
+    tracing = open_tracing(settings, log, "pipe")
+    spans = None if tracing is None else tracing.spans
+    engine = Engine(
+        policies,
+        table,
+        shadow=settings.shadow,
+        log=log,
+        approvals=desk is not None,
+        spans=spans,
+    )
     watched: dict[Watched, Callable[[Any], object]] = {source: engine.install}
     if lock is not None:
         engine.pin(lock.pins)
@@ -147,7 +160,7 @@ async def _run_wrapped(settings: Settings) -> int:
         await asyncio.gather(watching, return_exceptions=True)
         if desk is not None:
             await desk.aclose()
-        end_log(log)
+        end_log(log, tracing)
 
 
 def telling_of_approvals(settings: Settings) -> AbstractContextManager[None]:

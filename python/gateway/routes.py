@@ -21,7 +21,7 @@ from gateway.sessions import Sessions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway._core import DecisionLog, LimitTable, Pins, PolicySet
+    from gateway._core import DecisionLog, LimitTable, Pins, PolicySet, Spans
     from gateway.approvals.desk import Desk
     from gateway.policies import Watched
     from gateway.settings import Settings
@@ -123,9 +123,11 @@ class Routes:
         table: LimitTable,
         log: DecisionLog | None = None,
         desk: Desk | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._log = log
         self._desk = desk
+        self._spans = spans
         self.places = {server.name: ServerPlace(server.name, table) for server in settings.servers}
         self.watched: dict[Watched, Callable[[Any], object]] = {}
         self._table = table
@@ -194,6 +196,7 @@ class Routes:
             denials=cast('Literal["result", "protocol"]', settings.denials),
             log=self._log,
             approvals=self._desk is not None,
+            spans=self._spans,
         )
         engine.pin(place.pins)
         tag = self._tags.setdefault((place.name, grant), len(self._tags))

@@ -7,6 +7,7 @@ later is the machine's doing (a port in use, a full disk), not the settings'.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import ipaddress
 import os
 import re
@@ -248,6 +249,8 @@ class Settings:
     log: LogSettings = LogSettings()
     approvals: ApprovalSettings | None = None
     """Where calls wait for a person; None refuses what needs one."""
+    otel: bool = False
+    """Whether spans are exported; where to, and which, the `OTEL_` variables say."""
     fast_path: bool = True
     """Whether plain HTTP/1.1 is served without hypercorn's codec and ASGI."""
 
@@ -346,6 +349,12 @@ def _check_whole(settings: Settings) -> Iterator[Problem]:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             yield Problem(f"the certificate cannot be used: {reason}", code="unreadable", at="/tls")
+    if settings.otel and not _has_otel():
+        yield Problem(
+            "spans cannot be exported: the OpenTelemetry SDK is not installed",
+            "`pip install 'interlock[otel]'`",
+            at="/otel",
+        )
     if settings.grace_s < 0:
         yield Problem(f"a grace of `{settings.grace_s}` seconds is negative", at="/grace_s")
 
@@ -393,6 +402,14 @@ def _check_grants(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             f"there is no grant `{settings.anonymous}`", code="unknown-grant", at="/anonymous"
         )
+
+
+def _has_otel() -> bool:
+    names = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in names)
+    except ModuleNotFoundError:
+        return False
 
 
 def _check_jwt(jwt: JwtSettings, at: str) -> Iterator[Problem]:

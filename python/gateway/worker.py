@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from gateway import eventloop
 from gateway._core import LimitTable
 from gateway.app import Gateway
-from gateway.decision_log import open_log
+from gateway.decision_log import open_log, open_tracing
 from gateway.errors import StartError
 from gateway.operate.report import tell
 from gateway.process import Signals, end_log, log_to_stderr
@@ -58,7 +58,8 @@ def main(control_fd: int) -> int:
 async def _work(order: Order, channel: socket.socket) -> None:
     table = LimitTable.join(order.table)
     log = open_log(order.settings.log, worker=order.number)
-    gateway = Gateway(order.settings, table=table, source=order.source, log=log)
+    tracing = open_tracing(order.settings, log)
+    gateway = Gateway(order.settings, table=table, source=order.source, log=log, tracing=tracing)
     data = bind(order.settings.listen, shared=True)
     fast = gateway.fast_path(data.getsockname()[:2])
     tls = None if gateway.tls is None else gateway.tls.context
@@ -89,6 +90,6 @@ async def _work(order: Order, channel: socket.socket) -> None:
     gateway.drain()
     await listener.drain(order.settings.grace_s, hurry=signals.hurry)
     await gateway.aclose(0)
-    end_log(log)
+    end_log(log, tracing)
     reporting.cancel()
     writer.close()

@@ -25,7 +25,7 @@ WHOLE: dict[str, Any] = {
     "admin_token_sha256": HASH,
     "state": "memory", "slots": 4096, "workers": 2, "grace_s": 2.5, "shadow": False,
     "denials": "result", "allow_host": ["h"], "allow_origin": [], "allow_anonymous": True,
-    "max_body_bytes": 1024, "max_in_flight": 1, "fast_path": True,
+    "max_body_bytes": 1024, "max_in_flight": 1, "otel": True, "fast_path": True,
     "log": {"path": "-", "on_overflow": "deny", "include_args": [], "buffer_bytes": 65536,
             "rotate_bytes": 65536, "rotate_s": 1, "keep": 0},
     "approvals": {"path": "a", "pending_s": 60, "approved_s": 60, "wait_s": 0,

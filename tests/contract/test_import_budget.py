@@ -12,7 +12,16 @@ import pytest
 
 NEEDLESS = {
     *("mcp", "pydantic", "starlette", "httpx", "httpx2", "uvicorn", "yaml", "prometheus_client"),
-    *("jwt", "cryptography", "gateway.signed", "gateway.config"),
+    *(
+        "jwt",
+        "cryptography",
+        "opentelemetry",
+        "requests",
+        "google",
+        "gateway.tracing",
+        "gateway.signed",
+        "gateway.config",
+    ),
     *("anyio", "watchfiles", "email", "http.client", "urllib.request"),
     *("gateway.downstream.stdio", "gateway.supervisor", "gateway.operate.collector"),
 }

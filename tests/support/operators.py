@@ -14,6 +14,7 @@ from gateway.policies import PolicyStatus
 
 if TYPE_CHECKING:
     from gateway.operate.admin import Ask
+    from gateway.operate.view import TracingView
 
 POLICY: dict[str, Any] = {
     "version": "1",
@@ -96,6 +97,7 @@ class Gateway:
     table: LimitTable = field(default_factory=lambda: LimitTable(64))
     log: DecisionLog | None = None
     desk: Desk | None = None
+    tracing: TracingView | None = None
 
     def ready(self) -> list[str]:
         return self.reasons

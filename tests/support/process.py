@@ -46,6 +46,8 @@ class Upstream:
 
     url: str = ""
     calls: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """Of each call, names in lower case."""
     arrived: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
     """Cleared by a test that wants answers held back."""
@@ -63,6 +65,7 @@ def upstream(port: int = 0) -> Iterator[Upstream]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             state.calls.append(body)
+            state.headers.append({name.lower(): value for name, value in self.headers.items()})
             state.arrived.set()
             state.go_on.wait(WAIT_S)
             result = {"content": [{"type": "text", "text": "done"}]}
@@ -175,7 +178,7 @@ def command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Co
         capture_output=True,
         text=True,
         timeout=WAIT_S,
-        env=_environment(env),
+        env=environment(env),
         check=False,
     )
 
@@ -191,7 +194,7 @@ def sidecar(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Side
         ],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=_environment(env),
+        env=environment(env),
     )
     lines: queue.Queue[str] = queue.Queue()
     reading = threading.Thread(target=_read, args=(process, lines))
@@ -223,7 +226,7 @@ def _read(process: subprocess.Popen[bytes], lines: queue.Queue[str]) -> None:
     lines.put("")
 
 
-def _environment(extra: dict[str, str] | None) -> dict[str, str]:
+def environment(extra: dict[str, str] | None) -> dict[str, str]:
     """This process's environment without what a developer set for their own sidecar."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("INTERLOCK_")}
     return {**kept, **(extra or {})}

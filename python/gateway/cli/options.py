@@ -114,6 +114,15 @@ def log_overflow(command: F) -> F:
     )(command)
 
 
+def otel(command: F) -> F:
+    """`--otel`"""
+    return setting(
+        "--otel",
+        is_flag=True,
+        help="Export spans to the collector that the OTEL_ variables name.",
+    )(command)
+
+
 def shadow(command: F) -> F:
     """`--shadow`"""
     return setting("--shadow", is_flag=True, help="Decide and count everything, refuse nothing.")(

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 @options.lock
 @options.shadow
 @options.env
+@options.otel
 @options.name
 @options.grace
 @options.setting(
@@ -100,6 +101,7 @@ def command(
     pin: Literal["enforce", "warn"],
     shadow: bool,
     env: tuple[str, ...],
+    otel: bool,
     name: str,
     grace: float,
     allow_anonymous: bool,
@@ -140,6 +142,7 @@ def command(
         log=LogSettings(path=log, on_overflow=log_overflow),
         approvals=None if approvals is None else ApprovalSettings(path=approvals),
         shadow=shadow,
+        otel=otel,
         grace_s=grace,
         allowed_hosts=allow_host,
         allowed_origins=allow_origin,
@@ -225,6 +228,7 @@ _CONFIGURED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "approvals": ("approvals_path", _absolute),
     "workers": ("workers", _same),
     "shadow": ("shadow", _same),
+    "otel": ("otel", _same),
     "grace": ("grace_s", _same),
     "allow_anonymous": ("allow_anonymous", _same),
     "allow_host": ("allow_host", _same),

@@ -23,6 +23,7 @@ from gateway.settings import LogSettings, ServerSettings, Settings, check, defau
 @options.lock
 @options.shadow
 @options.env
+@options.otel
 @options.name
 @options.server_command
 def command(
@@ -36,6 +37,7 @@ def command(
     pin: Literal["enforce", "warn"],
     shadow: bool,
     env: tuple[str, ...],
+    otel: bool,
     name: str,
     server_command: tuple[str, ...],
 ) -> None:
@@ -64,6 +66,7 @@ def command(
         log=LogSettings(path=log, on_overflow=log_overflow),
         approvals=None if approvals is None else ApprovalSettings(path=approvals),
         shadow=shadow,
+        otel=otel,
     )
     check(settings)
     load_policy(policy)

@@ -267,6 +267,7 @@ CONFIG_KEYS: Mapping[str, Key] = {
     "tls": Key(TLS, "Certificates of the listener, and of clients."),
     "log": Key(LOG, "The decision log."),
     "approvals": Key(APPROVALS, "Calls that a person must approve. Refused for good if absent."),
+    "otel": Key(Flag(), "Export spans to the collector that the `OTEL_` variables name."),
     "fast_path": Key(Flag(), "Serve plain HTTP/1.1 without ASGI: faster, and the same answers."),
     "servers": Key(
         MapOf(SERVER, _NAME, _NAMED, least=1),
@@ -293,6 +294,7 @@ _SAME = {
     **dict.fromkeys(("listen", "slots", "workers", "grace_s", "shadow", "denials"), ""),
     **dict.fromkeys(("authorization_servers", "public_url"), ""),
     **dict.fromkeys(("allow_anonymous", "max_body_bytes", "max_in_flight", "fast_path"), ""),
+    "otel": "",
     "allow_host": "allowed_hosts",
     "allow_origin": "allowed_origins",
     "admin_token_sha256": "admin_token",

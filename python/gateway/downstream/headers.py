@@ -17,6 +17,7 @@ _REQUEST = frozenset(
     {b"accept", b"content-type", b"user-agent", b"traceparent", b"tracestate", b"baggage"}
 )
 _MCP_PREFIX = b"mcp-"
+TRACEPARENT = b"traceparent"
 
 _RESPONSE = frozenset(
     {
@@ -34,12 +35,15 @@ _RESPONSE = frozenset(
 )
 
 
-def for_upstream(headers: Headers, *, session: str | None, resumes: bool) -> Headers:
+def for_upstream(
+    headers: Headers, *, session: str | None, resumes: bool, traceparent: bytes | None = None
+) -> Headers:
     """The fields of a request that its server may see, values untouched.
 
     Args:
         session: the session that was checked, if the request has one.
         resumes: whether `Last-Event-ID` means something on this request.
+        traceparent: takes the place of the client's, if it is given.
     """
     named = named_by_connection(headers)
     kept: Headers = []
@@ -50,8 +54,11 @@ def for_upstream(headers: Headers, *, session: str | None, resumes: bool) -> Hea
             passes = resumes and session is not None
         else:
             passes = name in _REQUEST or name.startswith(_MCP_PREFIX)
+            passes = passes and (traceparent is None or name != TRACEPARENT)
         if passes and name not in named:
             kept.append((name, value))
+    if traceparent is not None:
+        kept.append((TRACEPARENT, traceparent))
     return kept
 
 

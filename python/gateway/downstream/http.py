@@ -423,8 +423,12 @@ class HttpDoor:
     def _pass_on(self, visit: Visit, exchange: Exchange, relay: Relay) -> Awaitable[None]:
         """Let the server answer."""
         method: str = visit.scope["method"]
+        decision = exchange.decision
         headers: Headers = for_upstream(
-            visit.scope["headers"], session=exchange.session, resumes=method == "GET"
+            visit.scope["headers"],
+            session=exchange.session,
+            resumes=method == "GET",
+            traceparent=None if decision is None else decision.traceparent,
         )
         scope: Scope = {
             "type": "http",

@@ -91,6 +91,16 @@ def families(view: GatewayView) -> Iterator[Family]:
         [Sample("", {}, dropped)],
     )
     yield from _approvals(view.desk)
+    spans = view.tracing
+    made, exported = (0, 0) if spans is None else (spans.made, spans.exported)
+    yield Family(
+        *("interlock_spans_total", "counter", "Spans made for sampled traces."),
+        [Sample("", {}, made)],
+    )
+    yield Family(
+        *("interlock_spans_exported_total", "counter", "Spans that a collector has taken."),
+        [Sample("", {}, exported)],
+    )
     found = versions()
     build = {"version": found["version"], "python": found["python"], "core": found["version"]}
     yield Family("interlock_build_info", "gauge", "What runs here.", [Sample("", build, 1)])

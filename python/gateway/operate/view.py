@@ -103,6 +103,15 @@ class DeskView(Protocol):
         """What became of requests in this process."""
 
 
+class TracingView(Protocol):
+    """Spans; `gateway.tracing.Tracing` is one."""
+
+    @property
+    def made(self) -> int: ...
+    @property
+    def exported(self) -> int: ...
+
+
 class GatewayView(Protocol):
     """What the composition root lets operators see."""
 
@@ -112,6 +121,8 @@ class GatewayView(Protocol):
     def log(self) -> LogView | None: ...
     @property
     def desk(self) -> DeskView | None: ...
+    @property
+    def tracing(self) -> TracingView | None: ...
     def ready(self) -> list[str]:
         """Why it is not ready to serve; empty when it is."""
 

@@ -278,7 +278,8 @@ impl Deciding<'_> {
     fn note(&self, message: &Message<'_>, arguments: Option<Value<'_>>, decision: &mut Decision) {
         if let Some(ledger) = &self.options.ledger {
             let parent = self.claims.and_then(|claims| claims.trace);
-            let noted = Noted::of(message, arguments, ledger.arguments(), parent);
+            let mut noted = Noted::of(message, arguments, ledger.arguments(), parent);
+            noted.span = ledger.tracing().map(|tracing| tracing.span(noted.parent));
             decision.noted = Some(Box::new(noted));
         }
     }

@@ -16,6 +16,7 @@ use crate::ledger::{Noted, Permit};
 use crate::limit::Reservation;
 use crate::message::Era;
 use crate::policy::{PolicySet, Quota, QuotaId};
+use crate::trace::Span;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $slug:literal,)*) => {
@@ -311,6 +312,13 @@ impl Decision {
         let parts: usize = self.parts.iter().map(Self::weight).sum();
         let own = text(self.method.as_deref()) + text(self.target.as_deref()) + self.message.len();
         size_of::<Self>() + RECORD_BYTES + own + noted + parts
+    }
+
+    /// The `traceparent` of what is asked of a server on this message's behalf; `None` where nothing is traced.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<[u8; 55]> {
+        let span = self.noted.as_ref().and_then(|noted| noted.span.as_ref());
+        span.map(Span::traceparent)
     }
 
     /// Milliseconds to wait, rounded up so that waiting as long suffices.

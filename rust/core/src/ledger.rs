@@ -13,6 +13,7 @@ use crate::decision::Decision;
 use crate::json::Value;
 use crate::message::Message;
 use crate::time::Nanos;
+use crate::trace::{Parent, Span, Tracing};
 
 /// What names of arguments may take in all.
 const KEYS_BYTES: usize = 768;
@@ -36,6 +37,11 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 
     /// Names of the arguments whose values are recorded.
     fn arguments(&self) -> &[String];
+
+    /// What makes the spans of messages; `None` where nothing is traced.
+    fn tracing(&self) -> Option<&Tracing> {
+        None
+    }
 
     /// Takes what became of a message.
     fn record(&self, entry: Entry);
@@ -109,8 +115,10 @@ pub struct Noted {
     pub more_keys: u32,
     /// Arguments whose values were asked for: the number of the name, and the value.
     pub values: Vec<(usize, Kept)>,
-    /// Trace id and span id, 32 and 16 hexadecimal digits (W3C Trace Context).
-    pub trace: Option<[u8; 48]>,
+    /// The span that its sender says it belongs to.
+    pub parent: Option<Parent>,
+    /// The span that stands for it here, where there is tracing.
+    pub span: Option<Span>,
 }
 
 impl Noted {
@@ -130,7 +138,9 @@ impl Noted {
         let mut noted = Self::default();
         let own = message.meta.and_then(|meta| meta.get("traceparent"));
         let own = own.and_then(Value::text).map(|text| text.raw().as_bytes());
-        noted.trace = parent.and_then(trace).or_else(|| own.and_then(trace));
+        noted.parent = parent
+            .and_then(Parent::read)
+            .or_else(|| own.and_then(Parent::read));
         let Some(arguments) = arguments else {
             return noted;
         };
@@ -185,6 +195,14 @@ impl Noted {
         })
     }
 
+    /// Trace id and span id, 32 and 16 hexadecimal digits: of the span that stands for the message here, else of the
+    /// one that its sender names.
+    #[must_use]
+    pub fn ids(&self) -> Option<([u8; 32], [u8; 16])> {
+        let own = self.span.as_ref().map(|span| (span.trace, span.id));
+        own.or_else(|| self.parent.map(|parent| (parent.trace, parent.id)))
+    }
+
     /// About how much memory it takes.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -194,27 +212,6 @@ impl Noted {
         });
         size_of::<Self>() + self.keys.len() + values.sum::<usize>()
     }
-}
-
-/// Trace and span of a `traceparent` (W3C Trace Context, section 3.2.2), if it is one and neither is all zeros.
-fn trace(parent: &[u8]) -> Option<[u8; 48]> {
-    let hex = |bytes: &[u8]| {
-        let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        bytes.iter().all(digit) && bytes.iter().any(|byte| *byte != b'0')
-    };
-    let (version, rest) = parent.split_at_checked(3)?;
-    let (trace, rest) = rest.split_at_checked(32)?;
-    let (dash, rest) = rest.split_first()?;
-    let (span, rest) = rest.split_at_checked(16)?;
-    let dashes = version.ends_with(b"-") && *dash == b'-' && rest.starts_with(b"-");
-    if !dashes || version == b"ff-" || !hex(trace) || !hex(span) {
-        return None;
-    }
-    let mut ids = [0; 48];
-    let (first, second) = ids.split_at_mut(32);
-    first.copy_from_slice(trace);
-    second.copy_from_slice(span);
-    Some(ids)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -280,24 +277,16 @@ mod tests {
 
     #[test]
     fn a_trace_is_the_headers_or_the_messages() {
-        let ids = b"0af7651916cd43dd8448eb211c80319cb7ad6b7169203331".to_owned();
-        assert_eq!(noted(&call("{}"), &[], Some(PARENT)).trace, Some(ids));
+        let ids = Some((
+            b"0af7651916cd43dd8448eb211c80319c".to_owned(),
+            b"b7ad6b7169203331".to_owned(),
+        ));
+        assert_eq!(noted(&call("{}"), &[], Some(PARENT)).ids(), ids);
         let body = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t","_meta":{{"traceparent":"{PARENT}"}}}}}}"#
         );
-        assert_eq!(noted(&body, &[], None).trace, Some(ids));
-        assert_eq!(noted(&body, &[], Some("nonsense")).trace, Some(ids));
-    }
-
-    #[test]
-    fn what_is_no_traceparent_has_no_trace() {
-        let zeros = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
-        let upper = PARENT.to_uppercase();
-        let wrong = ["", "00", zeros, &upper, &PARENT[..54 - 3], "ff-"];
-        for parent in wrong {
-            assert_eq!(trace(parent.as_bytes()), None, "{parent}");
-        }
-        assert_eq!(trace(PARENT.replacen("00", "ff", 1).as_bytes()), None);
-        assert_eq!(trace(PARENT.replace('-', "_").as_bytes()), None);
+        assert_eq!(noted(&body, &[], None).ids(), ids);
+        assert_eq!(noted(&body, &[], Some("nonsense")).ids(), ids);
+        assert_eq!(noted(&call("{}"), &[], Some("nonsense")).ids(), None);
     }
 }

@@ -45,4 +45,5 @@ pub mod simulated;
 pub mod sse;
 mod sync;
 pub mod time;
+pub mod trace;
 pub mod usage;

@@ -70,14 +70,17 @@ pub(crate) struct Decided<'a> {
     decision: &'a Decision,
 }
 
-/// The lines of an entry: one, or one for each message of an array.
-pub(crate) fn lines(entry: &Entry) -> impl Iterator<Item = Decided<'_>> {
+/// The decisions of an entry: one, or one for each message of an array.
+pub(crate) fn decisions(entry: &Entry) -> impl Iterator<Item = &Decision> {
     let parts = entry.decision.parts.iter();
     let whole = parts.len() == 0;
     let own = whole.then_some(&*entry.decision);
-    own.into_iter()
-        .chain(parts)
-        .map(move |decision| Decided { entry, decision })
+    own.into_iter().chain(parts)
+}
+
+/// Their lines.
+pub(crate) fn lines(entry: &Entry) -> impl Iterator<Item = Decided<'_>> {
+    decisions(entry).map(move |decision| Decided { entry, decision })
 }
 
 /// How many lines an entry makes.
@@ -107,10 +110,21 @@ fn session(out: &mut String, session: Option<&str>) {
     let Some(session) = session else {
         return out.push_str(",\"session\":null");
     };
-    let digest = Sha256::digest(session.as_bytes());
     out.push_str(",\"session\":\"");
-    text::hex(out, digest.get(..SESSION_DIGITS / 2).unwrap_or_default());
+    push_session(out, session);
     out.push('"');
+}
+
+fn push_session(out: &mut String, session: &str) {
+    let digest = Sha256::digest(session.as_bytes());
+    text::hex(out, digest.get(..SESSION_DIGITS / 2).unwrap_or_default());
+}
+
+/// What is told of a session's id.
+pub(crate) fn session_digest(session: &str) -> String {
+    let mut digits = String::new();
+    push_session(&mut digits, session);
+    digits
 }
 
 impl Decided<'_> {
@@ -252,10 +266,13 @@ impl Decided<'_> {
     }
 
     fn trace(&self, out: &mut String) {
-        let ids = self.decision.noted.as_ref().and_then(|noted| noted.trace);
-        let ids = ids.as_ref().and_then(|ids| std::str::from_utf8(ids).ok());
-        if let Some((trace, span)) = ids.and_then(|ids| ids.split_at_checked(32)) {
-            let _ = write!(out, ",\"trace_id\":\"{trace}\",\"span_id\":\"{span}\"");
+        let ids = self.decision.noted.as_ref().and_then(|noted| noted.ids());
+        let Some((trace, span)) = ids else {
+            return;
+        };
+        for (name, digits) in [("trace_id", &trace[..]), ("span_id", &span[..])] {
+            let digits = std::str::from_utf8(digits).unwrap_or_default();
+            let _ = write!(out, ",\"{name}\":\"{digits}\"");
         }
     }
 

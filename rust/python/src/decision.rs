@@ -329,6 +329,12 @@ impl Decision {
     }
 
     #[getter]
+    fn traceparent<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let told = self.0.core.traceparent();
+        told.map(|told| PyBytes::new(py, &told))
+    }
+
+    #[getter]
     fn policy(&self) -> &str {
         self.0.core.policy.digest()
     }

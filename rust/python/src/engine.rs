@@ -23,6 +23,7 @@ use crate::limits::LimitTable;
 use crate::log::DecisionLog;
 use crate::pins::Pins;
 use crate::policy::PolicySet;
+use crate::spans::Spans;
 
 /// Who asks, through which server and session.
 #[pyclass(frozen, eq, hash, module = "gateway._core")]
@@ -94,7 +95,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (
         policies, table, *, shadow = false, max_body_bytes = 1_048_576, max_depth = 64, denials = "result",
-        log = None, approvals = false
+        log = None, approvals = false, spans = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "each has its name in Python")]
     fn new(
@@ -106,6 +107,7 @@ impl Engine {
         denials: &str,
         log: Option<&DecisionLog>,
         approvals: bool,
+        spans: Option<&Spans>,
     ) -> PyResult<Self> {
         let protocol_denials = match denials {
             "result" => false,
@@ -121,7 +123,10 @@ impl Engine {
             shadow,
             bounds,
             protocol_denials,
-            ledger: log.map(|log| log.0.ledger()),
+            // Spans have a log of their own, to which they pass on.
+            ledger: spans
+                .map(|spans| spans.0.ledger())
+                .or_else(|| log.map(|log| log.0.ledger())),
             approvals,
         };
         Ok(Self(Arc::new(CoreEngine::new(

@@ -13,6 +13,7 @@ mod limits;
 mod log;
 mod pins;
 mod policy;
+mod spans;
 mod wire;
 
 /// The decision core.
@@ -41,6 +42,8 @@ mod _core {
     use crate::pins::Pins;
     #[pymodule_export]
     use crate::policy::{Diagnostic, PolicySet};
+    #[pymodule_export]
+    use crate::spans::Spans;
     #[pymodule_export]
     use crate::wire::{Failed, Foreign, HandedOver, Intake};
 

@@ -142,17 +142,30 @@ impl Seen {
     }
 
     /// The request for the server.
-    pub(super) fn forward(&self, again: &Again<'_>, body: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.lines.len() + again.length + body.len() + 40);
+    ///
+    /// # Arguments
+    ///
+    /// `traceparent` takes the place of the client's, if it is given.
+    pub(super) fn forward(
+        &self,
+        again: &Again<'_>,
+        body: &[u8],
+        traceparent: Option<[u8; 55]>,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.lines.len() + again.length + body.len() + 120);
         let mut from = 0;
         for (varying, field) in self.varying.iter().zip(&again.fields) {
-            if let Some(place) = varying.place {
+            let is_ours = traceparent.is_some() && field.name == Name::TraceParent;
+            if let Some(place) = varying.place.filter(|_| !is_ours) {
                 out.extend_from_slice(self.lines.get(from..place).unwrap_or_default());
                 field.push_line(&mut out);
                 from = place;
             }
         }
         out.extend_from_slice(self.lines.get(from..).unwrap_or_default());
+        if let Some(value) = traceparent {
+            forward::push_line(&mut out, b"traceparent", &value);
+        }
         forward::end(&mut out, body);
         out
     }

@@ -101,7 +101,7 @@ pub(super) fn serve<'s, 'a: 's>(
     }
     Ok(Received::Forward(Forward {
         tag: route.tag,
-        bytes: seen.forward(again, body),
+        bytes: seen.forward(again, body, decision.traceparent()),
         asked: Asked {
             id: decision.request_id.clone(),
             legacy: !claims.modern(),

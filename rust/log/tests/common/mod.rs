@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use gateway_core::caller::Caller;
 use gateway_core::decision::Decision;
 use gateway_core::engine::{Engine, Options as EngineOptions};
-use gateway_core::ledger::{End, Entry};
+use gateway_core::ledger::{End, Entry, Ledger};
 use gateway_core::limit::LimitTable;
 use gateway_core::policy::PolicySet;
 use gateway_core::time::Nanos;
@@ -49,10 +49,14 @@ pub struct Desk {
 
 impl Desk {
     pub fn new(log: &Log) -> Self {
+        Self::over(log.ledger())
+    }
+
+    pub fn over(ledger: Arc<dyn Ledger>) -> Self {
         let policy = PolicySet::parse(POLICY, "p.json").expect("it is valid");
         let table = LimitTable::anonymous(64).expect("there is memory");
         let options = EngineOptions {
-            ledger: Some(log.ledger()),
+            ledger: Some(ledger),
             ..EngineOptions::default()
         };
         let session = Some("secret-session".to_owned());
