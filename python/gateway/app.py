@@ -184,6 +184,8 @@ class Gateway:
         """Finish what runs, and refuse what comes from now on."""
         self._door.draining = True
         self._not_ready = ["draining"]
+        if self.desk is not None:
+            self.desk.drain()
         for upstream in self._upstreams.values():
             upstream.drain()
 

@@ -86,6 +86,20 @@ def listen_result(request_id: bytes) -> bytes:
     )
 
 
+def progress(token: bytes, progress: int, text: str) -> bytes:
+    """A notification that a request is being served.
+
+    Args:
+        token: that the request gave, as it was spelt, raw JSON.
+        progress: more each time.
+        text: for whoever watches; printable ASCII without quotes.
+    """
+    return (
+        b'{"jsonrpc":"2.0","method":"notifications/progress","params":'
+        b'{"progressToken":%b,"progress":%d,"message":"%b"}}' % (token, progress, text.encode())
+    )
+
+
 @dataclass(slots=True)
 class Exchange:
     """What an upstream may need to know of one request beyond its bytes."""

@@ -157,6 +157,44 @@ def test_a_person_approves_and_the_very_same_call_passes_once(
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+def test_a_client_that_is_held_hears_of_it_and_has_its_answer(
+    tmp_path: Path, policy: Path, store: Path, mode: str
+) -> None:
+    config = {
+        "version": "1",
+        "log": {"path": "none"},
+        "approvals": {"path": str(store), "wait_s": WAIT_S},
+        "servers": {"parts": {"command": list(SERVER), "policy": str(policy)}},
+    }
+    path = tmp_path / "interlock.json"
+    path.write_text(json.dumps(config))
+    heard: list[str] = []
+    waits = asyncio.Event()
+
+    async def progress(done: float, total: float | None, text: str | None) -> None:
+        heard.append(text or "")
+        waits.set()
+
+    async def story() -> None:
+        with sidecar("--config", str(path)) as it:
+            async with (
+                asyncio.timeout(WAIT_S),
+                Client(f"http://{it.mcp}/mcp", mode=mode) as client,
+            ):
+                asking = asyncio.create_task(
+                    client.call_tool("greet", {"name": "bob"}, progress_callback=progress)
+                )
+                await waits.wait()
+                id = await asyncio.to_thread(approve, store)
+                result = await asking
+                assert not result.is_error
+                assert result.content[0].text == "hello bob"  # type: ignore[union-attr]
+                assert id in heard[0]
+
+    asyncio.run(story())
+
+
 def test_between_two_pipes_it_is_the_same(policy: Path, store: Path) -> None:
     wrapped = StdioServerParameters(
         command=sys.executable,

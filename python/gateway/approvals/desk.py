@@ -77,6 +77,7 @@ class Desk:
         self._clock = clock
         self._wait_s = settings.wait_s
         self._troubled = False
+        self._draining = False
         self._held: dict[asyncio.Future[None], str] = {}
         """Calls that are held, and the requests that they wait for."""
         self._looking: asyncio.Task[None] | None = None
@@ -103,6 +104,13 @@ class Desk:
     def start(self) -> None:
         """Begin to withdraw what has ended."""
         self._sweeping = asyncio.create_task(self._sweep())
+
+    def drain(self) -> None:
+        """Hold nobody any longer."""
+        self._draining = True
+        for decided in self._held:
+            if not decided.done():
+                decided.set_result(None)
 
     async def aclose(self) -> None:
         """Let go of the store, once what is under way is written."""
@@ -169,9 +177,7 @@ class Desk:
         if found.state is State.PENDING and found.asked == 1:
             self._outcomes["asked"] += 1
             self.pending += 1
-        while (
-            found.state is State.PENDING and loop.time() < deadline and len(self._held) < MAX_HELD
-        ):
+        while found.state is State.PENDING and self._may_hold() and loop.time() < deadline:
             await hold(self._decided(found.id, deadline), found.id)
             found = await self._claimed(claim)
         self._troubled = False
@@ -227,6 +233,9 @@ class Desk:
         return "approvals cannot be kept at present"
 
     # For calls that are held.
+
+    def _may_hold(self) -> bool:
+        return len(self._held) < MAX_HELD and not self._draining
 
     async def _decided(self, id: str, deadline: float) -> None:
         """Wait until a request does not wait any more, or a time of the event loop."""

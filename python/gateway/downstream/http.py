@@ -20,6 +20,7 @@ from gateway.downstream.body import BodyBounds, ClientGone, read_body
 from gateway.downstream.challenge import Challenge
 from gateway.downstream.claims import check_claims
 from gateway.downstream.headers import for_upstream
+from gateway.downstream.holding import hold_visit
 from gateway.downstream.relay import ClientStalled, Relay
 from gateway.downstream.respond import Asked, Responder
 from gateway.downstream.visit import Bounds, Service, Visit
@@ -299,7 +300,8 @@ class HttpDoor:
             await self._act(visit, point, caller, decision, body)
             return
         assert point.desk is not None
-        async with point.desk.judged(point, caller, body, headers, decision) as judged:
+        holding = partial(hold_visit, visit, decision)
+        async with point.desk.judged(point, caller, body, headers, decision, holding) as judged:
             await self._act(visit, point, caller, judged, body)
 
     async def _act(

@@ -20,6 +20,7 @@ import orjson
 
 from gateway._core import Caller
 from gateway.denial import Refused
+from gateway.downstream.holding import hold
 from gateway.downstream.pipes import Input, Output
 from gateway.errors import UpstreamError
 from gateway.upstream.answers import error
@@ -181,7 +182,11 @@ class Relay:
         desk = self._point.desk
         assert desk is not None
         with suppress(Refused):
-            async with desk.judged(self._point, self._caller, line, None, held) as decision:
+            judged = desk.judged(
+                *(self._point, self._caller, line, None, held),
+                lambda decided, id: hold(decided, id, held, self._sink.write),
+            )
+            async with judged as decision:
                 await self._act(decision, line)
             return
         await self._failed(line)
