@@ -313,11 +313,6 @@ class Approvals:
             ).fetchone()
             return None if at_s is None else float(at_s)
 
-    def version(self) -> int:
-        """Another number once anybody else has changed the file."""
-        with self._turn, _told(self.path):
-            return int(self._database.execute("PRAGMA data_version").fetchone()[0])
-
     # Inside.
 
     @contextmanager

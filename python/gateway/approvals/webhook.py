@@ -46,7 +46,7 @@ LONGEST_PAUSE_S = 900.0
 MOST_TELLINGS = 12
 """More than two hours of them; by then most requests have ended."""
 LOOK_S = 1.0
-"""How often it looks whether the store has changed, which costs microseconds."""
+"""How often it looks whether something waits to be told, which costs microseconds."""
 GONE = 410
 """The receiver wants no more of it (Standard Webhooks)."""
 
@@ -212,11 +212,9 @@ def _tell_all(
 
 
 def _follow(teller: Teller, stop: threading.Event) -> None:
-    seen = -1
     while not stop.is_set():
-        version, due = teller.store.version(), teller.due()
-        if version != seen or (due is not None and due <= teller.clock()):
-            seen = version
+        due = teller.due()
+        if due is not None and due <= teller.clock():
             teller.tell(stop.is_set)
         stop.wait(LOOK_S)
 
