@@ -11,7 +11,7 @@ BENCH := .cache/bench-dependencies
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate campaign manifests image-test e2e-cluster bench bench-quick bench-rust stress gate fuzz
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate campaign manifests image-test e2e-cluster bench bench-quick bench-rust stress soak gate fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -79,6 +79,9 @@ bench-rust: ## Measure the parts of the core by themselves
 
 stress: $(BENCH) ## Measure what becomes of calls under pressure (needs wrk, nginx; six minutes)
 	@$(VENV)/python -m bench.stress
+
+soak: $(CORE) ## Keep it under a mixed load for SECONDS (600) while workers and servers come and go, and judge it
+	@$(VENV)/python tests/e2e/soak.py --store --seconds $(or $(SECONDS),600)
 
 gate: $(DEPS) ## Count the instructions of a decision and of a request (needs valgrind)
 	@$(VENV)/python -m bench.gate

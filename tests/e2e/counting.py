@@ -9,24 +9,15 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
-_CALL = json.dumps(
-    {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "tools/call",
-        "params": {
-            "name": "spend",
-            "arguments": {},
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-        },
-    }
-).encode()
+MODERN = "2026-07-28"
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
 
 _RESULT = json.dumps(
     {
@@ -40,8 +31,15 @@ _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:
 
 
 @contextlib.asynccontextmanager
-async def serving(answer: Callable[[bytes], bytes]) -> AsyncIterator[str]:
-    """A server on a free port, by its URL, that answers each POST that came whole with JSON."""
+async def speaking(
+    reply: Callable[[bytes, bytes], Iterable[bytes]], port: int = 0
+) -> AsyncIterator[str]:
+    """A server by its URL, which writes what `reply` makes of each head and body that came whole.
+
+    Args:
+        reply: the answer, in pieces that are each waited for.
+        port: where it listens; 0 picks a free one.
+    """
     conversations: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,17 +49,30 @@ async def serving(answer: Callable[[bytes], bytes]) -> AsyncIterator[str]:
         task.add_done_callback(conversations.pop)
         with contextlib.closing(writer), contextlib.suppress(ConnectionError):
             while (message := await read_message(reader)) is not None:
-                result = answer(message[1])
-                writer.write(_ANSWER % (len(result), result))
-                await writer.drain()
+                for piece in reply(*message):
+                    writer.write(piece)
+                    await writer.drain()
 
-    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    server = await asyncio.start_server(converse, "127.0.0.1", port)
     async with server:
         host, port = server.sockets[0].getsockname()
         yield f"http://{host}:{port}/mcp"
+        server.close()
         for writer in conversations.values():
             writer.close()
         await asyncio.gather(*conversations)
+
+
+def serving(
+    answer: Callable[[bytes], bytes],
+) -> contextlib.AbstractAsyncContextManager[str]:
+    """A server on a free port, by its URL, that answers each POST that came whole with JSON."""
+
+    def reply(_: bytes, body: bytes) -> Iterable[bytes]:
+        result = answer(body)
+        yield _ANSWER % (len(result), result)
+
+    return speaking(reply)
 
 
 class CountingServer:
@@ -136,35 +147,51 @@ class Crowd:
             with contextlib.closing(writer):
                 while left:
                     left -= 1
-                    writer.write(_request(self._url))
+                    writer.write(post(urlsplit(self._url).netloc, call_of("spend")))
                     message = await read_message(reader)
                     if message is None:
                         self.lost += 1
                         break
                     head, body = message
                     assert body, head
-                    self.codes[_code(body)] += 1
+                    self.codes[code_of(body)] += 1
 
 
-def _code(body: bytes) -> str:
-    """The code of the decision in an answer, `allowed` where the server answered."""
-    answer = json.loads(body)
-    result = answer.get("result", {})
-    decision = result.get("_meta", {}).get("interlock/decision")
-    if decision is not None:
-        return str(decision["code"])
-    return "allowed" if result.get("isError") is not True and "result" in answer else repr(answer)
+def code_of(body: bytes) -> str:
+    """The code in an answer, JSON or the last event of a stream: `allowed` where the server's own
+    result came."""
+    answer = json.loads(body.rpartition(b"data:")[2])
+    if "error" in answer:
+        return str(answer["error"].get("data", {}).get("code", answer))
+    decision = answer["result"].get("_meta", {}).get("interlock/decision")
+    return "allowed" if decision is None else str(decision["code"])
 
 
-def _request(url: str) -> bytes:
-    where = urlsplit(url)
+def call_of(tool: str, number: int = 1, **arguments: object) -> dict[str, Any]:
+    """A call of a client without a session."""
+    params = {"name": tool, "arguments": arguments, "_meta": META}
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+
+def post(host: str, message: Mapping[str, Any], *, session: str | None = None) -> bytes:
+    """A message as an HTTP request, with the fields that go with it.
+
+    Args:
+        host: the listener's.
+        session: of a client of the revisions that have them; `""` where it is about to open one.
+    """
+    body = json.dumps(message).encode()
+    method, name = message["method"], message["params"].get("name")
+    fields = [("mcp-session-id", session), ("mcp-protocol-version", "2025-06-18")]
+    if session is None:
+        fields = [("mcp-protocol-version", MODERN), ("mcp-method", method), ("mcp-name", name)]
     head = (
-        f"POST {where.path} HTTP/1.1\r\nhost: {where.netloc}\r\n"
+        f"POST /mcp HTTP/1.1\r\nhost: {host}\r\n"
         "accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n"
-        "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: spend\r\n"
-        f"content-length: {len(_CALL)}\r\n\r\n"
+        + "".join(f"{field}: {value}\r\n" for field, value in fields if value)
+        + f"content-length: {len(body)}\r\n\r\n"
     )
-    return head.encode() + _CALL
+    return head.encode() + body
 
 
 async def _connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from counting import read_message, serving
+from counting import call_of, code_of, post, read_message, serving
 from processes import PATIENCE_S, Sidecar, children, write_policy
 
 SECOND_NS = 1_000_000_000
@@ -207,38 +207,14 @@ class Storm:
     async def _call(
         self, tool: str, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        body = json.dumps(
-            {
-                "jsonrpc": "2.0",
-                "id": len(self.calls),
-                "method": "tools/call",
-                "params": {
-                    "name": tool,
-                    "arguments": {},
-                    "_meta": {
-                        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                        "io.modelcontextprotocol/clientCapabilities": {},
-                    },
-                },
-            }
-        ).encode()
-        head = (
-            f"POST /mcp HTTP/1.1\r\nhost: {host}\r\n"
-            "accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n"
-            f"mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: {tool}\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
-        )
+        request = post(host, call_of(tool, len(self.calls)))
         self.calls.append(Call(tool, time.time_ns()))
-        writer.write(head.encode() + body)
+        writer.write(request)
         message = await read_message(reader)
         if message is None:
             self.lost[tool] += 1
             return False
-        answer = json.loads(message[1])
-        result = answer.get("result", {})
-        decision = result.get("_meta", {}).get("interlock/decision")
-        code = decision["code"] if decision else "allowed" if result else repr(answer)
-        self.codes[tool][code] += 1
+        self.codes[tool][code_of(message[1])] += 1
         async with self._answered:
             self._answers += 1
             self._answered.notify_all()
