@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.config.source import ConfigSource
     from gateway.settings import Settings
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 30
 ASK_TIMEOUT_S = 2.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
@@ -187,12 +187,16 @@ class _Supervisor:
     async def _one_life(self, index: int) -> int:
         """Start a worker, and wait for its end; the exit code."""
         process, reader, writer = await self._spawn(index)
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                serves = await _told(reader) is not None
-        except TimeoutError:
-            serves = False
+        telling = asyncio.create_task(_told(reader))
+        for _ in range(START_TIMEOUT_S):
+            # In steps, so that a machine which stood still meanwhile costs one of them.
+            if telling in (await asyncio.wait({telling}, timeout=1))[0]:
+                break
+        else:
+            _log.error("worker %d did not come up within %d s", index, START_TIMEOUT_S)
+            telling.cancel()
             process.kill()
+        serves = telling.done() and telling.result() is not None
         listening = None
         if serves:
             worker = _Worker(process, reader, writer)

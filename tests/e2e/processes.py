@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -85,14 +86,19 @@ class Program:
             AssertionError: It ended, or fell silent, without one.
         """
         pattern = re.compile(pattern)
-        seen = 0
+        seen = silent_s = 0
         with self._changed:
             while True:
                 for line in self._lines[seen:]:
                     if found := pattern.search(line):
                         return found
                 seen = len(self._lines)
-                if self._ended or not self._changed.wait(PATIENCE_S):
+                # In steps: if the whole machine stands still meanwhile, that is nobody's silence.
+                while not self._ended and silent_s < PATIENCE_S and not self._changed.wait(1):
+                    silent_s += 1
+                if not self._ended and silent_s < PATIENCE_S:
+                    silent_s = 0
+                else:
                     # Its standard error is closed; its exit, if there is one, is a moment away.
                     what = f"ended ({self.wait()})" if self._ended else "kept silent"
                     heard = "\n".join(self._lines)
@@ -111,12 +117,18 @@ class Program:
     def kill_all(self) -> None:
         """Ends it and all that it started at once, as a machine that loses power does."""
         # Whoever starts others goes first, so that nobody is left to replace the dead.
+        ends = []
         for pid in [self.process.pid, *descendants(self.process.pid)]:
             with contextlib.suppress(ProcessLookupError):
+                ends.append(os.pidfd_open(pid))
                 os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE_S)
+        # Until the last of them is gone, its locks are still held.
+        for end in ends:
+            select.select([end], [], [], PATIENCE_S)
+            os.close(end)
 
     def __enter__(self) -> Self:
         return self
