@@ -475,6 +475,7 @@ class Engine:
         headers: Sequence[tuple[bytes, bytes]] | None = None,
         *,
         approval: Approval | None = None,
+        full: bool = False,
         now_ns: int | None = None,
     ) -> Decision:
         """Decide one message on the very bytes that will be forwarded.
@@ -483,6 +484,8 @@ class Engine:
             headers: the request's header fields, lower-case names, checked against the body
                 (SEP-2243); None on stdio, where there are none.
             approval: what people say of it, where it was held.
+            full: as many messages are in flight as may be: what wants an answer is refused as
+                `overloaded` before any rule is evaluated.
             now_ns: nanoseconds since 1970 UTC; omitted, the clock is read.
         """
     def settle(
@@ -597,6 +600,10 @@ class Gate:
         Raises:
             ValueError: the end is not a time.
         """
+
+    def set_full(self, full: bool) -> None:
+        """Say whether as many messages are in flight as may be: while it is so, what wants an
+        answer is refused as `overloaded` before any rule is evaluated."""
 
     def drain(self) -> None:
         """Hand everything over from now on."""

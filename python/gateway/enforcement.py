@@ -59,19 +59,20 @@ class EnforcementPoint:
         body: bytes,
         headers: Sequence[tuple[bytes, bytes]] | None = None,
         approval: Approval | None = None,
+        *,
+        full: bool = False,
     ) -> Decision:
         """Decide a message; the decision is total, but a defect must refuse as well.
 
         Args:
             approval: what people say of a message that was held.
+            full: no more may be in flight; see `Engine.decide`.
 
         Raises:
             Refused: the core failed.
         """
         try:
-            if approval is None:
-                return self.engine.decide(caller, body, headers)
-            return self.engine.decide(caller, body, headers, approval=approval)
+            return self.engine.decide(caller, body, headers, approval=approval, full=full)
         except PASSING:
             raise
         except BaseException as error:  # a panic of the core is no `Exception`

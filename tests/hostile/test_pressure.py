@@ -8,6 +8,7 @@ import json
 import socket
 import struct
 import termios
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -213,5 +214,31 @@ def test_what_is_over_the_bound_is_answered_and_not_charged(
             (route,) = side.gateway.routes()
             usage = route.engine.usage(route.caller)
             assert {each["used"] for each in usage if each["counter"] == "capped"} == {0}
+            counted = Counter({code: n for _, _, code, n in route.engine.counters()})
+        # Each has a line, and a count, those that were too many like the others.
+        assert counted == {"allowed": 6, "overloaded": 10}
+        lines = [json.loads(line) for line in side.lines.path.read_text().splitlines()]
+        told = Counter(line["code"] for line in lines if "code" in line)
+        assert told == counted
+        assert {line["effect"] for line in lines if line.get("code") == "overloaded"} == {"deny"}
+
+    run(main())
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_is_over_the_bound_is_refused_before_it_is_decided(
+    run: Run, tmp_path: Path, fast: bool
+) -> None:
+    async def main() -> None:
+        async with sidecar(tmp_path, fast=fast, max_in_flight=1) as side:
+            side.server.script = waits
+            served = await Caller.of(side)
+            await until(lambda: len(side.server.asked) == 1)
+            # A rule would deny it, and is not asked.
+            assert b'"code":"overloaded"' in (await (await Caller.of(side, "denied")).answer())[1]
+            side.server.left.set()
+            await served.answer()
+            await until(lambda: not cast("Any", side.gateway.data).in_flight)
+            assert b'"code":"tool-denied"' in (await (await Caller.of(side, "denied")).answer())[1]
 
     run(main())

@@ -82,7 +82,7 @@ class Spy:
         spy = self
 
         class Seen:
-            def decide(self, caller, body, headers):
+            def decide(self, caller, body, headers, **how):
                 assert headers is None
                 spy.callers.append(caller)
                 spy.decided.append(body)

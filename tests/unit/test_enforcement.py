@@ -56,7 +56,7 @@ def test_a_message_is_settled_once_by_how_it_ended(
 def test_what_is_not_a_failed_decision_goes_its_way(error: BaseException) -> None:
     enforcing, engine, caller = point()
 
-    def decide(*_: object) -> None:
+    def decide(*_: object, **__: object) -> None:
         raise error
 
     engine.decide = decide  # type: ignore[attr-defined]
@@ -68,7 +68,7 @@ def test_what_is_not_a_failed_decision_goes_its_way(error: BaseException) -> Non
 def test_arguments_of_a_wrong_type_refuse_too() -> None:
     enforcing, engine, caller = point()
 
-    def decide(*_: object) -> None:
+    def decide(*_: object, **__: object) -> None:
         raise TypeError
 
     engine.decide = decide  # type: ignore[attr-defined]

@@ -87,7 +87,7 @@ def test_a_decision_that_fails_refuses(caplog: pytest.LogCaptureFixture) -> None
     async def main() -> None:
         rig = Rig()
 
-        def decide(*_: object) -> None:
+        def decide(*_: object, **__: object) -> None:
             raise Panic
 
         rig.engine.decide = decide  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ from gateway.mcp import (
 from gateway.tls import PEER
 
 if TYPE_CHECKING:
-    from gateway._core import Caller, Decision, DecisionLog
+    from gateway._core import Caller, Decision, DecisionLog, Gate
     from gateway.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
     from gateway.enforcement import EnforcementPoint
     from gateway.listing import Filter
@@ -88,6 +88,10 @@ class HttpDoor:
     ) -> None:
         self.draining = False
         self.in_flight = 0
+        self.full = False
+        """Whether as many are in flight as may be, as the gates know it."""
+        self.gates: list[Gate] = []
+        """What is told of that: the fast paths'."""
         self.scheme = "http" if settings.tls is None else "https"
         self._admission = Admission(settings)
         self._routes = routes
@@ -281,11 +285,29 @@ class HttpDoor:
         """Await the serving of a request that counts as in flight."""
         self.in_flight += 1
         service.traffic.in_flight += 1
+        if self.in_flight >= self.max_in_flight:
+            self.fill()
         try:
             await serving
         finally:
             service.traffic.in_flight -= 1
             self.in_flight -= 1
+            if self.full:
+                self.ease()
+
+    def fill(self) -> None:
+        """If as many are in flight as may be, have the fast path refuse before it decides."""
+        if not self.full and self.in_flight >= self.max_in_flight:
+            self.full = True
+            for gate in self.gates:
+                gate.set_full(True)
+
+    def ease(self) -> None:
+        """One is in flight no more, and perhaps there is room again."""
+        if self.in_flight < self.max_in_flight:
+            self.full = False
+            for gate in self.gates:
+                gate.set_full(False)
 
     async def _post(self, visit: Visit) -> None:
         self._admission.admit_message(visit.fields)
@@ -294,8 +316,8 @@ class HttpDoor:
         session, revision = (None, 0) if modern else self._session(visit)
         point = self._point(visit)
         caller = self._callers.get(visit.grant, visit.service.name, session, revision)
-        headers = visit.scope["headers"]
-        decision = point.decide(caller, body, headers)
+        headers, full = visit.scope["headers"], self.in_flight > self.max_in_flight
+        decision = point.decide(caller, body, headers, full=full)
         if not decision.held:
             await self._act(visit, point, caller, decision, body)
             return

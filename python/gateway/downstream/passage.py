@@ -113,7 +113,8 @@ class Passage:
         service.traffic.in_flight += 1
         door = port.door
         door.in_flight += 1
-        if door.in_flight > door.max_in_flight or door.draining:
+        if door.in_flight >= door.max_in_flight or door.draining:
+            door.fill()
             code = door.unavailable(exchange.kind)
             if code is not None:
                 exchange.give_back()
@@ -149,7 +150,10 @@ class Passage:
         self._loan = self._observer = None
         self.active = False
         del self._exchange
-        self._port.door.in_flight -= 1
+        door = self._port.door
+        door.in_flight -= 1
+        if door.full:
+            door.ease()
         self._service.traffic.in_flight -= 1
         wire = self._wire
         if wire.watched:
@@ -386,7 +390,10 @@ class Passage:
         self.active = False
         self._observer = None
         del self._exchange
-        self._port.door.in_flight -= 1
+        door = self._port.door
+        door.in_flight -= 1
+        if door.full:
+            door.ease()
         self._service.traffic.in_flight -= 1
         if self._left:
             self._left = False

@@ -36,6 +36,7 @@ class Port:
     ) -> None:
         self.door = door
         self.gate = gate
+        door.gates.append(gate)
         self.scheme = door.scheme
         self.services: dict[int, Service] = {}
         self.lenders: dict[int, Lender] = {}

@@ -73,6 +73,7 @@ fn gate(engine: &Arc<Engine>) -> Gate {
         max_head_bytes: 32 << 10,
         max_body_bytes: 1 << 20,
         hosts: Some(vec![b"localhost:8000".to_vec(), b"127.0.0.1:8000".to_vec()]),
+        ..GateOptions::default()
     });
     let route = Route {
         engine: engine.clone(),

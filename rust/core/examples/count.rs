@@ -87,6 +87,7 @@ fn gate(engine: &Arc<Engine>) -> Gate {
         max_head_bytes: 32 << 10,
         max_body_bytes: 1 << 20,
         hosts: Some(vec![b"127.0.0.1:8080".to_vec()]),
+        ..GateOptions::default()
     });
     let route = Route {
         engine: Arc::clone(engine),

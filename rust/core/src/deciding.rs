@@ -28,6 +28,7 @@ use crate::time::Nanos;
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
 
+const OVERLOADED: &str = "too many requests are in progress; try again";
 const NOT_RUN: &str = "not run: another message of its array was refused";
 
 thread_local! {
@@ -43,6 +44,16 @@ pub trait Rehearsal: Witness {
     fn as_witness(&mut self) -> &mut dyn Witness;
 }
 
+/// What else is known when a message is decided.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'d> {
+    /// What people say of it, where it was held.
+    pub approval: Option<&'d Arc<Approval>>,
+    /// As many messages are in flight as may be: what wants an answer is refused as [`Code::Overloaded`] before any
+    /// rule is evaluated. The rest, which helps running calls to end, is decided as always.
+    pub full: bool,
+}
+
 /// One call of `decide`: what all its steps look at.
 pub(crate) struct Deciding<'d> {
     pub(crate) table: &'d LimitTable,
@@ -53,7 +64,7 @@ pub(crate) struct Deciding<'d> {
     pub(crate) caller: &'d Caller,
     pub(crate) claims: Option<&'d Claims<'d>>,
     pub(crate) now: Nanos,
-    pub(crate) approval: Option<&'d Arc<Approval>>,
+    pub(crate) beside: Beside<'d>,
     pub(crate) witness: Option<&'d mut dyn Rehearsal>,
 }
 
@@ -98,7 +109,7 @@ impl Deciding<'_> {
     /// what the others took is given back.
     fn batch(&mut self, array: Value<'_>, whole: &mut Decision) {
         // An approval is of one call.
-        self.approval = None;
+        self.beside.approval = None;
         let refuse = |decision: &mut Decision, message: &str| {
             decision.refuse(Code::BatchNotAllowed, INVALID_REQUEST, message.to_owned());
         };
@@ -114,6 +125,14 @@ impl Deciding<'_> {
         }
         if self.claims.is_some_and(Claims::speaks_of_one) {
             return refuse(whole, "the headers name one message, the body has several");
+        }
+        if self.beside.full {
+            whole.kind = Kind::Batch;
+            whole.parts = array.elements().map(|each| self.unread(each)).collect();
+            for part in &mut whole.parts {
+                part.refuse(Code::Overloaded, 0, OVERLOADED.to_owned());
+            }
+            return whole.refuse(Code::Overloaded, 0, OVERLOADED.to_owned());
         }
         let mut parts: Vec<Decision> = Vec::with_capacity(array.len());
         for element in array.elements() {
@@ -195,7 +214,7 @@ impl Deciding<'_> {
             Ok(()) => decision.allow(),
             Err(refused) => {
                 let (code, reason) = (refused.code, refused.message);
-                let (code, reason) = match self.approval {
+                let (code, reason) = match self.beside.approval {
                     Some(approval) if code == Code::ApprovalRequired => {
                         decision.approval = Some(approval.clone());
                         approval.refusal(&reason)
@@ -227,7 +246,12 @@ impl Deciding<'_> {
             message.params
         };
         self.note(message, root, decision);
-        let lifting = self.approval.filter(|approval| approval.lifts(policy));
+        // Rules may take a millisecond, which is what there is too little of then.
+        if self.beside.full && message.shape == Shape::Request {
+            return Err(unavailable(Code::Overloaded, OVERLOADED));
+        }
+        let approval = self.beside.approval;
+        let lifting = approval.filter(|approval| approval.lifts(policy));
         let witness = self.witness.as_deref_mut().map(Rehearsal::as_witness);
         let mut evaluation = Evaluation {
             policy,

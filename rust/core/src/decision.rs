@@ -89,6 +89,8 @@ codes! {
     StateUnavailable = "state-unavailable",
     /// The decision log has no room for the call.
     LogUnavailable = "log-unavailable",
+    /// As many calls are in flight as may be.
+    Overloaded = "overloaded",
     /// A fault of the gateway's own.
     InternalError = "internal-error",
 }

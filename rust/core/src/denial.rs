@@ -25,10 +25,16 @@ const LIMIT: i32 = -31011;
 const APPROVAL: i32 = -31012;
 const METHOD_NOT_FOUND: i32 = -32601;
 const INTERNAL: i32 = -32603;
+const UNAVAILABLE: u16 = 503;
 
 /// The answer to a refused message. `protocol` answers tool calls with JSON-RPC errors as well.
 #[must_use]
 pub fn answer(decision: &Decision, protocol: bool) -> Answer {
+    if decision.code == Code::Overloaded {
+        // No policy has a say in it, so it is worded as what was admitted and cannot be served.
+        let code = decision.code.slug();
+        return fault(decision, code, &decision.message, UNAVAILABLE);
+    }
     let mut headers = vec![("content-type", "application/json".to_owned())];
     if let (Code::LimitExceeded, Some(ms)) = (decision.code, decision.retry_after_ms()) {
         headers.push(("retry-after", ms.div_ceil(1000).max(1).to_string()));
@@ -58,7 +64,7 @@ pub fn answer(decision: &Decision, protocol: bool) -> Answer {
 #[must_use]
 pub fn fault(decision: &Decision, code: &str, message: &str, status: u16) -> Answer {
     let mut headers = vec![("content-type", "application/json".to_owned())];
-    if status == 503 {
+    if status == UNAVAILABLE {
         headers.push(("retry-after", "1".to_owned()));
     }
     let data = format!(

@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::approval::Approval;
 use crate::caller::Caller;
 use crate::charges::Keys;
 use crate::claims::Claims;
 use crate::counts::{self, Counts, Grid};
 use crate::deciding::Deciding;
-pub use crate::deciding::Rehearsal;
+pub use crate::deciding::{Beside, Rehearsal};
 use crate::decision::{Code, Decision, Kind};
 use crate::json::Bounds;
 use crate::ledger::{Entry, Ledger};
@@ -176,7 +175,7 @@ impl Engine {
     /// mirror the body, `None` on stdio.
     ///
     /// A request that needs an approval, where people can be asked for one, is refused as *held*: whoever asked has to
-    /// find out what people say of it and to decide it again by [`Engine::decide_approved`].
+    /// find out what people say of it and to decide it again by [`Engine::decide_beside`].
     pub fn decide(
         &self,
         caller: &Caller,
@@ -184,17 +183,17 @@ impl Engine {
         claims: Option<&Claims<'_>>,
         now: Nanos,
     ) -> Arc<Decision> {
-        self.decide_approved(caller, body, claims, now, None)
+        self.decide_beside(caller, body, claims, now, Beside::default())
     }
 
-    /// Decides one message of which it is known what people say of it.
-    pub fn decide_approved(
+    /// Decides one message of which more is known than itself.
+    pub fn decide_beside(
         &self,
         caller: &Caller,
         body: &[u8],
         claims: Option<&Claims<'_>>,
         now: Nanos,
-        approval: Option<&Arc<Approval>>,
+        beside: Beside<'_>,
     ) -> Arc<Decision> {
         let installed = self.installed.load();
         let policy = &installed.policy;
@@ -208,7 +207,7 @@ impl Engine {
             caller,
             claims,
             now,
-            approval,
+            beside,
             witness: None,
         };
         // It is large, so it is filled in where it stays.
@@ -216,7 +215,7 @@ impl Engine {
         if let Some(decision) = Arc::get_mut(&mut decision) {
             guarded(decision, |decision| deciding.body(body, decision));
             decision.held = self.options.approvals
-                && approval.is_none()
+                && beside.approval.is_none()
                 && decision.kind == Kind::Request
                 && decision.code == Code::ApprovalRequired;
         }
@@ -247,7 +246,7 @@ impl Engine {
             caller,
             claims: None,
             now,
-            approval: None,
+            beside: Beside::default(),
             witness: Some(witness),
         }
         .body(body, &mut decision);

@@ -8,7 +8,7 @@ use gateway_core::approval::{Approval, Standing};
 use gateway_core::caller::Caller;
 use gateway_core::decision::{Code, Decision};
 use gateway_core::denial;
-use gateway_core::engine::{Engine, Options};
+use gateway_core::engine::{Beside, Engine, Options};
 use gateway_core::limit::LimitTable;
 use gateway_core::pins::{PinMode, Pins};
 use gateway_core::policy::PolicySet;
@@ -59,7 +59,11 @@ fn said(standing: Standing, engine: &Engine) -> Arc<Approval> {
 
 fn decide(engine: &Engine, body: &[u8], approval: Option<&Arc<Approval>>) -> Arc<Decision> {
     let caller = Caller::new("laptop".into(), "bank".into(), None, None);
-    engine.decide_approved(&caller, body, None, NOW, approval)
+    let beside = Beside {
+        approval,
+        ..Beside::default()
+    };
+    engine.decide_beside(&caller, body, None, NOW, beside)
 }
 
 #[test]
@@ -191,7 +195,11 @@ fn the_call_of_an_array_is_not_held() {
         (refused.held, refused.code),
         (false, Code::ApprovalRequired)
     );
-    let refused = engine.decide_approved(&old, body.as_bytes(), None, NOW, Some(&approved));
+    let beside = Beside {
+        approval: Some(&approved),
+        ..Beside::default()
+    };
+    let refused = engine.decide_beside(&old, body.as_bytes(), None, NOW, beside);
     assert!(!refused.allowed, "an approval is of one call");
 }
 

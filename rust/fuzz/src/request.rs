@@ -74,6 +74,7 @@ fn gate() -> Gate {
         max_head_bytes: 1024,
         max_body_bytes: 1024,
         hosts: Some(vec![b"localhost".to_vec()]),
+        ..GateOptions::default()
     });
     let route = Route {
         engine: Arc::clone(&engine(POLICY)),

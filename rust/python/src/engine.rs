@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use gateway_core::caller::Caller as CoreCaller;
 use gateway_core::claims::Claims;
 use gateway_core::counts::Phase;
-use gateway_core::engine::{Engine as CoreEngine, Options, Outcome};
+use gateway_core::engine::{Beside, Engine as CoreEngine, Options, Outcome};
 use gateway_core::exposition::lines;
 use gateway_core::json::Bounds;
 use gateway_core::time::Nanos;
@@ -155,13 +155,14 @@ impl Engine {
         self.0.install(policies.0.clone());
     }
 
-    #[pyo3(signature = (caller, body, headers = None, *, approval = None, now_ns = None))]
+    #[pyo3(signature = (caller, body, headers = None, *, approval = None, full = false, now_ns = None))]
     fn decide(
         &self,
         caller: &Caller,
         body: &Bound<'_, PyBytes>,
         headers: Option<&Bound<'_, PySequence>>,
         approval: Option<&Approval>,
+        full: bool,
         now_ns: Option<u64>,
     ) -> PyResult<Decision> {
         let mut held = SmallVec::new();
@@ -170,10 +171,11 @@ impl Engine {
         let started = clock::boottime_ns();
         let now = now_ns.map_or_else(|| clock::at(started), Nanos);
         let approval = approval.map(|approval| &approval.0);
+        let beside = Beside { approval, full };
         let body = body.as_bytes();
         let core = self
             .0
-            .decide_approved(&caller.0, body, claims.as_ref(), now, approval);
+            .decide_beside(&caller.0, body, claims.as_ref(), now, beside);
         let ended = clock::boottime_ns();
         let times = Times { started, ended };
         let took = ended.saturating_sub(started);

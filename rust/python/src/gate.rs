@@ -97,6 +97,7 @@ impl Gate {
             max_head_bytes: MAX_HEAD_BYTES,
             max_body_bytes,
             hosts,
+            full: Arc::default(),
         };
         Ok(Self {
             open: ArcSwap::new(open(&options, routes, tokens, learns)?),
@@ -125,6 +126,11 @@ impl Gate {
         open.credentials()
             .learn(token, credential, clock::now(None));
         Ok(())
+    }
+
+    fn set_full(&self, full: bool) {
+        // ORDERING: as in `drain`.
+        self.options.full.store(full, Ordering::Relaxed);
     }
 
     fn drain(&self) {

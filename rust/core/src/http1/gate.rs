@@ -4,7 +4,7 @@
 //! nothing: what it does not take is handed over, and refused there in words.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use memchr::memmem::Finder;
 use rustc_hash::FxHashMap;
@@ -25,6 +25,8 @@ pub struct GateOptions {
     pub max_body_bytes: usize,
     /// The values of Host that are the listener's own, compared byte for byte; `None` where any is.
     pub hosts: Option<Vec<Vec<u8>>>,
+    /// Whether as many messages are in flight as may be; whoever counts them says so here.
+    pub full: Arc<AtomicBool>,
 }
 
 /// One grant on one server, as it is reached through this listener.
@@ -77,6 +79,7 @@ pub struct Gate {
     pub(super) max_head_bytes: usize,
     pub(super) max_body_bytes: usize,
     hosts: Option<Vec<Vec<u8>>>,
+    full: Arc<AtomicBool>,
     routes: Vec<Route>,
     paths: FxHashMap<Vec<u8>, Ways>,
     credentials: Credentials,
@@ -92,6 +95,7 @@ impl Gate {
             max_head_bytes: options.max_head_bytes,
             max_body_bytes: options.max_body_bytes,
             hosts: options.hosts,
+            full: options.full,
             routes: Vec::new(),
             paths: FxHashMap::default(),
             credentials: Credentials::default(),
@@ -127,6 +131,12 @@ impl Gate {
     /// Another for every gate, and for every set of routes of a gate.
     pub(super) const fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether as many messages are in flight as may be.
+    pub(super) fn is_full(&self) -> bool {
+        // ORDERING: nothing is read through it; whoever misses it is one of those that were on their way.
+        self.full.load(Ordering::Relaxed)
     }
 
     /// The route of this number.

@@ -15,6 +15,7 @@ use super::{Forward, HandedOver, Received};
 use crate::caller::Caller;
 use crate::decision::Decision;
 use crate::denial;
+use crate::engine::Beside;
 use crate::ledger::{End, Entry};
 use crate::limit::QuotaKey;
 use crate::ratelimit;
@@ -74,7 +75,12 @@ pub(super) fn serve<'s, 'a: 's>(
     let Some(caller) = sender(route, last, session, now) else {
         return Ok(hand_over(&Head::read(input)?, body, None));
     };
-    let decision = route.engine.decide(&caller, body, Some(&claims), now);
+    let beside = Beside {
+        full: gate.is_full(),
+        ..Beside::default()
+    };
+    let engine = &route.engine;
+    let decision = engine.decide_beside(&caller, body, Some(&claims), now, beside);
     if decision.held {
         return Ok(hand_over(&Head::read(input)?, body, None));
     }

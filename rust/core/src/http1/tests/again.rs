@@ -96,6 +96,7 @@ fn another_gate_looks_for_itself() {
         max_head_bytes: 4096,
         max_body_bytes: 4096,
         hosts: None,
+        ..GateOptions::default()
     });
     let request = post(&call("look"));
     let mut intake = Intake::default();

@@ -254,6 +254,7 @@ fn a_large_message_leaves_no_large_buffer() {
         max_head_bytes: 4096,
         max_body_bytes: 1 << 20,
         hosts: None,
+        ..GateOptions::default()
     });
     let mut intake = Intake::default();
     let request = post(&"x".repeat(1 << 19));

@@ -28,6 +28,7 @@ pub(super) fn gate_to(engine: &Arc<Engine>) -> Gate {
         max_head_bytes: 4096,
         max_body_bytes: 2048,
         hosts: Some(vec![b"localhost:8000".to_vec(), b"127.0.0.1:8000".to_vec()]),
+        ..GateOptions::default()
     });
     let route = Route {
         engine: engine.clone(),
