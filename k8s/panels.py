@@ -106,12 +106,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel(
                 "Failed reloads",
-                "Policies that could not be loaded in the last hour; the last good ones stay.",
+                "Changed files that could not be used in the last hour; the last good ones stay.",
                 "short",
                 (
                     (
-                        "sum(increase(interlock_policy_reloads_total"
-                        f'{{{_POD}, result="failure"}}[1h]))',
+                        f"sum(increase(interlock_reload_failures_total{{{_POD}}}[1h]))",
                         "failed",
                     ),
                 ),

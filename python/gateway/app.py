@@ -21,6 +21,7 @@ from gateway.downstream.visit import Service
 from gateway.errors import Problem, SettingsError
 from gateway.identity import GrantIdentity
 from gateway.policies import watch
+from gateway.reloads import Reload
 from gateway.routes import Route, Routes
 from gateway.settings import Settings, changed_for_good
 from gateway.tls import Tls
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("interlock.app")
 
 PREFIX = b"/mcp"
+_TAKEN_OVER = ("grants", "anonymous", "authorization_servers", "public_url")
+"""What of the settings is replaced while clients are served, but for the servers'."""
 LONGEST_WAIT_S = 3600.0
 """After which the clock is looked at again for the end of a credential."""
 
@@ -104,6 +107,8 @@ class Gateway:
         self._watch: asyncio.Task[None] | None = None
         self._next_end: asyncio.TimerHandle | None = None
         self._not_ready = ["starting"]
+        self._reload = None if source is None else Reload("configuration", str(source.path))
+        self._late: list[str] = []
 
     @property
     def data(self) -> ASGIApp:
@@ -160,6 +165,15 @@ class Gateway:
             return self._not_ready
         return [*self._not_ready, f"the decision log is not to be had: {trouble}"]
 
+    def reloads(self) -> Sequence[Reload]:
+        """How the last look at each file went that is read again when it changes."""
+        tls = None if self.tls is None else self.tls.reload
+        return [one for one in (self._reload, tls) if one is not None] + self._routes.reloads()
+
+    def awaits_restart(self) -> Sequence[str]:
+        """What is otherwise in the configuration than in force, and stays so until a restart."""
+        return self._late
+
     def routes(self) -> Sequence[Route]:
         """Every grant on every server."""
         return list(self._routes)
@@ -198,25 +212,30 @@ class Gateway:
     def _reload_settings(self) -> None:
         """Take over what can be changed while clients are served; the rest is told, and stays."""
         assert self._source is not None
+        assert self._reload is not None
         try:
             found = self._source.load()
             self._routes.install(found)
-        except SettingsError as error:
-            for problem in error.problems:
-                _log.error("configuration not reloaded: %s", problem.lines()[0])
+        except (SettingsError, OSError, PolicyError) as error:
+            problems = error.problems if isinstance(error, SettingsError) else []
+            said = [problem.lines()[0] for problem in problems] or [str(error)]
+            for problem in said:
+                _log.error("configuration not reloaded: %s", problem)
+            self._reload.failed("; ".join(said))
             return
-        except (OSError, PolicyError) as error:
-            _log.error("configuration not reloaded: %s", error)
-            return
-        late = changed_for_good(self._source.at_start or found, found)
-        if late:
-            _log.warning("takes effect at the next start only: %s", ", ".join(late))
+        self._reload.succeeded()
+        self._late = changed_for_good(self._source.at_start or found, found)
+        if self.tls is not None and self.tls.trusts_others and "tls" not in self._late:
+            self._late.append("tls.client_ca")
+        if self._late:
+            _log.warning("takes effect at the next start only: %s", ", ".join(self._late))
         self._take_over(found)
         _log.info("configuration `%s` reloaded", self._source.path)
 
     def _take_over(self, found: Settings) -> None:
-        kept = replace(self._settings, grants=found.grants, anonymous=found.anonymous)
+        kept = replace(self._settings, **{name: getattr(found, name) for name in _TAKEN_OVER})
         self._settings = kept
+        self._door.renew(kept)
         for server in found.servers:
             upstream = self._upstreams.get(server.name)
             if isinstance(upstream, HttpUpstream):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from gateway._core import Pins
 from gateway.errors import Problem, SettingsError
 from gateway.policies import folders_of, stamp_of
+from gateway.reloads import Reload
 
 if TYPE_CHECKING:
     from gateway.settings import ServerSettings
@@ -36,6 +37,7 @@ class LockSource:
         self._mode: Literal["enforce", "warn"] = mode
         self._loaded = self._seen = stamp_of(path)
         self.pins = self._read(None)
+        self.reload = Reload("pins", str(path))
 
     @classmethod
     def of(cls, server: ServerSettings) -> LockSource | None:
@@ -58,7 +60,9 @@ class LockSource:
                 self.pins = self._read(self.pins)
             except SettingsError as error:
                 _log.error("lock not reloaded, the one in force stays: %s", error)
+                self.reload.failed(str(error))
             else:
+                self.reload.succeeded()
                 _log.info("lock `%s` reloaded for server `%s`", self._path, self._server)
                 changed(self.pins)
         return settled

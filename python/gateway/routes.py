@@ -16,6 +16,7 @@ from gateway.enforcement import EnforcementPoint, Traffic
 from gateway.identity import Callers
 from gateway.pinning import LockSource
 from gateway.policies import PolicySource, PolicyStatus
+from gateway.reloads import Reload
 from gateway.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -135,11 +136,13 @@ class Routes:
         self._routes: dict[tuple[str, str], Route] = {}
         self._sources: dict[Path, PolicySource] = {}
         self._tags: dict[tuple[str, str], int] = {}
+        self._locks: list[LockSource] = []
         for server in settings.servers:
             if (lock := LockSource.of(server)) is not None:
                 place = self.places[server.name]
                 place.pins = lock.pins
                 self.watched[lock] = partial(self._pin, place)
+                self._locks.append(lock)
         self.install(settings)
 
     def __iter__(self) -> Iterator[Route]:
@@ -177,6 +180,15 @@ class Routes:
             policies = source.reload()
             if policies is not None:
                 self._adopt(source, policies)
+
+    def reloads(self) -> list[Reload]:
+        """How the last look at each policy and each lock went."""
+        found = [lock.reload for lock in self._locks]
+        for source in self._sources.values():
+            status = source.status()
+            failures = status.reloads["failure"]
+            found.append(Reload("policy", status.source, status.last_error, failures))
+        return found
 
     def _source(self, path: Path) -> PolicySource:
         """The policy file, read if it is a new one."""

@@ -255,7 +255,7 @@ class Settings:
     """Whether plain HTTP/1.1 is served without hypercorn's codec and ASGI."""
 
 
-_LIVE = frozenset({"grants", "anonymous", "servers"})
+_LIVE = frozenset({"grants", "anonymous", "servers", "authorization_servers", "public_url"})
 _LIVE_OF_SERVER = frozenset({"policy", "headers"})
 
 

@@ -12,7 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gateway.reloads import Reload
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.settings import TlsSettings
 
 PEER = "interlock.peer"
@@ -74,6 +78,8 @@ class Tls:
     def __init__(self, settings: TlsSettings) -> None:
         self._settings = settings
         self.context = context_of(settings)
+        self.reload = Reload("certificate", str(settings.certificate))
+        self._trusted = _content(settings.client_ca)
 
     def renew(self) -> None:
         """Use the certificate and key as they are now, if they can be used."""
@@ -82,6 +88,25 @@ class Tls:
             self.context.load_cert_chain(self._settings.certificate, self._settings.key)
         except OSError as error:
             _log.error("the certificate in use stays: %s", error)
+            self.reload.failed(str(error))
+        else:
+            self.reload.succeeded()
+
+    @property
+    def trusts_others(self) -> bool:
+        """Whether the authorities of clients' certificates are others than those in force.
+
+        They are taken at the start: to distrust one is to distrust connections that are open, and
+        of those it is not known any more who vouched for them.
+        """
+        return _content(self._settings.client_ca) != self._trusted
+
+
+def _content(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError:
+        return None
 
 
 def context_of(settings: TlsSettings) -> ssl.SSLContext:

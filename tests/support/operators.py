@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gateway._core import Caller, DecisionLog, Engine, LimitTable, PolicySet
 from gateway.operate.report import tell
 from gateway.policies import PolicyStatus
+from gateway.reloads import Reload
 
 if TYPE_CHECKING:
     from gateway.operate.admin import Ask
@@ -98,9 +99,17 @@ class Gateway:
     log: DecisionLog | None = None
     desk: Desk | None = None
     tracing: TracingView | None = None
+    files: list[Reload] = field(default_factory=lambda: [Reload("policy", "p.json")])
+    late: list[str] = field(default_factory=list)
 
     def ready(self) -> list[str]:
         return self.reasons
+
+    def reloads(self) -> list[Reload]:
+        return self.files
+
+    def awaits_restart(self) -> list[str]:
+        return self.late
 
     def routes(self) -> list[Route]:
         return self.there

@@ -124,18 +124,31 @@ def test_a_reload_takes_over_what_it_can_and_tells_the_rest(
             write(configured.parent / "key", "new")
             text = CONFIG.format(url=server.url, **{**HASHES, "a": HASHES["d"]})
             text = text.replace("deny.json", "allow.json").replace("grace_s: 0", "grace_s: 1")
-            write(configured, text + "workers: 2\n")
+            issuer = "authorization_servers: [https://login.example]\n"
+            write(configured, text + "workers: 2\n" + issuer)
+            stranger = await client.post(call("t"), path=b"/mcp/one")
+            assert stranger.header(b"www-authenticate") == b"Bearer"
             with caplog.at_level("INFO"):
                 gateway.reload()
             assert "takes effect at the next start only: workers, grace_s" in caplog.text
             assert await say(TOKENS["a"]) == "unauthenticated"
             assert (await say(TOKENS["d"]), await say(TOKENS["b"])) == (200, 200)
             assert b"x-key: new\r\n" in heads[-1]
+            stranger = await client.post(call("t"), path=b"/mcp/one")
+            assert b"resource_metadata=" in (stranger.header(b"www-authenticate") or b"")
+            assert gateway.awaits_restart() == ["workers", "grace_s"]
+            assert not any(one.error for one in gateway.reloads())
             write(configured, "nonsense")
             caplog.clear()
             gateway.reload()
             assert "interlock.yaml:1:1: error[wrong-type]" in caplog.text
             assert await say(TOKENS["d"]) == 200
+            (told,) = [one for one in gateway.reloads() if one.error]
+            assert (told.what, told.failures) == ("configuration", 1)
+            assert "error[wrong-type]" in (told.error or "")
+            write(configured, CONFIG.format(url=server.url, **HASHES))
+            gateway.reload()
+            assert (told.error, list(gateway.awaits_restart())) == (None, [])
             await gateway.aclose(0)
 
     run(main())

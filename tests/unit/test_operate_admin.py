@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from gateway.operate.admin import create_admin
+from gateway.reloads import Reload
 from gateway.settings import Address, ServerSettings, Settings
 from support.operators import Gateway, asked, view
 
@@ -56,6 +57,37 @@ def test_alive_and_ready() -> None:
     status, _, body = ask("/readyz", told=view(not_ready=("draining",)))
     assert status == 503
     assert body == {"ready": False, "reasons": ["draining"]}
+
+
+FAILED = Reload("policy", "/etc/p.json")
+FAILED.failed("/etc/p.json:1:2: error[unknown-key]: unknown key `defalt`")
+
+
+def test_what_is_not_in_force_is_told_and_is_ready_all_the_same() -> None:
+    told = view()
+    told.files, told.late = [Reload("pins", "p.lock"), FAILED], ["workers"]
+    status, _, body = ask("/readyz", told=told)
+    file = {"what": "policy", "source": FAILED.source, "error": FAILED.error}
+    stale = {"files": [file], "restart": ["workers"]}
+    assert (status, body) == (200, {"ready": True, "reasons": [], "stale": stale})
+    lines = ask("/metrics", told=told)[2].decode().splitlines()
+    assert 'interlock_reload_failures_total{what="policy"} 1' in lines
+    assert 'interlock_reload_failing{what="policy"} 1' in lines
+    assert 'interlock_reload_failing{what="pins"} 0' in lines
+    assert "interlock_restart_needed 1" in lines
+    FAILED.succeeded()
+    told.late = []
+    assert ask("/readyz", told=told)[2] == {"ready": True, "reasons": []}
+    FAILED.failed("again")
+    assert FAILED.failures == 2
+
+
+def test_a_stranger_learns_that_a_file_is_wrong_and_not_what_is_in_it() -> None:
+    far = replace(SETTINGS, admin=Address("0.0.0.0", 9090))
+    told = view()
+    told.files = [FAILED]
+    _, _, body = ask("/readyz", told=told, settings=far)
+    assert body["stale"] == {"files": [{"what": "policy"}], "restart": []}
 
 
 def test_policies_and_limits() -> None:

@@ -84,3 +84,17 @@ def test_counts_add_up_and_the_dead_keep_theirs() -> None:
     assert len(lines(text, "process_start_time_seconds")) == 1
     supervisor = merge("metrics", [])
     assert open_files(text) == open_files(supervisor) + open_files(one) + open_files(two)
+
+
+def test_what_is_stale_in_one_worker_is_told_once() -> None:
+    bad = {"what": "policy", "source": "p.json", "error": "e"}
+    told = [
+        {"files": [], "restart": []},
+        {"files": [bad], "restart": ["workers"]},
+        {"files": [bad, {**bad, "source": "q.json"}], "restart": ["workers", "slots"]},
+    ]
+    merged = orjson.loads(merge("stale", [orjson.dumps(one) for one in told]))
+    assert merged == {
+        "files": [bad, {**bad, "source": "q.json"}],
+        "restart": ["workers", "slots"],
+    }

@@ -298,6 +298,33 @@ def test_a_renewed_certificate_serves_from_the_next_handshake_on(
             one.gateway.tls.renew()
             assert "the certificate in use stays" in caplog.text
             assert await name() == "CN=renewed"
+            told = {one.what: one.error for one in one.gateway.reloads()}
+            assert told["configuration"] is not None, "the files do not go together"
+            assert told["certificate"] is not None
+            Authority(folder, "newer").issue("server", (CN, "mended"))
+            one.gateway.reload()
+            assert not any(one.error for one in one.gateway.reloads())
+
+    run(main())
+
+
+def test_other_authorities_of_clients_await_a_restart_and_say_so(
+    run: Callable[[Any], Any], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with sidecar(folder, fast=True) as one:
+            one.gateway.reload()
+            assert one.gateway.awaits_restart() == []
+            old = (folder / "ca.pem").read_bytes()
+            (folder / "ca.pem").write_bytes(old + (folder / "evil.pem").read_bytes())
+            one.gateway.reload()
+            assert one.gateway.awaits_restart() == ["tls.client_ca"]
+            assert "next start only: tls.client_ca" in caplog.text
+            with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+                await one.say("evil")
+            (folder / "ca.pem").write_bytes(old)
+            one.gateway.reload()
+            assert one.gateway.awaits_restart() == []
 
     run(main())
 

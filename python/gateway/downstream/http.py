@@ -105,6 +105,10 @@ class HttpDoor:
         self.bounds = bounds or Bounds(BodyBounds(max_bytes=settings.max_body_bytes))
         self.max_in_flight = settings.max_in_flight
 
+    def renew(self, settings: Settings) -> None:
+        """Tell clients without credentials what these settings say of how to get some."""
+        self._challenge = Challenge(settings, self._routes)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         http1: bool = scope["http_version"].startswith("1")

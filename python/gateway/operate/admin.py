@@ -62,7 +62,7 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
             status, body = await approvals.answer(scope, receive, settings)
             content_type, allow = _JSON, approvals.method_of(path)
         else:
-            status, content_type, body = await _answer(scope, ask)
+            status, content_type, body = await _answer(scope, ask, settings)
         await send(
             {
                 "type": "http.response.start",
@@ -82,7 +82,7 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
     return app
 
 
-async def _answer(scope: Scope, ask: Ask) -> Answer:
+async def _answer(scope: Scope, ask: Ask, settings: Settings) -> Answer:
     if scope["method"] not in ("GET", "HEAD"):
         return _json(405, {"error": "this is read only"})
     match scope["path"]:
@@ -92,7 +92,14 @@ async def _answer(scope: Scope, ask: Ask) -> Answer:
             return _json(200, {**versions(), "loop": eventloop.name()})
         case "/readyz":
             reasons = orjson.loads(await ask("ready"))
-            return _json(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
+            told = {"ready": not reasons, "reasons": reasons}
+            stale = orjson.loads(await ask("stale"))
+            if _unknown(scope, settings) is not None:
+                # Whoever can connect learns that a file cannot be used, and not what is in it.
+                stale["files"] = [{"what": one["what"]} for one in stale["files"]]
+            if any(stale.values()):
+                told["stale"] = stale
+            return _json(503 if reasons else 200, told)
         case "/policies":
             return 200, _JSON, await ask("policies")
         case "/limits":

@@ -28,6 +28,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 ADDED_GAUGES = (
     b"interlock_requests_in_flight",
     b"interlock_sessions",
+    b"interlock_reload_failing",
     b"process_resident_memory_bytes",
     b"process_virtual_memory_bytes",
     b"process_open_fds",
@@ -84,6 +85,7 @@ def families(view: GatewayView) -> Iterator[Family]:
         [Sample("", {"state": "used"}, used), Sample("", {"state": "free"}, slots - used)],
     )
     yield from _policies(routes)
+    yield from _reloads(view)
     dropped = 0 if view.log is None else view.log.stats()["dropped"]
     yield Family(
         *("interlock_decision_log_dropped_total", "counter"),
@@ -195,6 +197,28 @@ def _approvals(desk: DeskView | None) -> Iterator[Family]:
     yield Family(
         *("interlock_approvals_total", "counter", "What became of requests for approval."),
         [Sample("", {"outcome": outcome}, outcomes.get(outcome, 0)) for outcome in OUTCOMES],
+    )
+
+
+def _reloads(view: GatewayView) -> Iterator[Family]:
+    failures: dict[str, int] = {}
+    failing: dict[str, int] = {}
+    for one in view.reloads():
+        failures[one.what] = failures.get(one.what, 0) + one.failures
+        failing[one.what] = failing.get(one.what, 0) + (one.error is not None)
+    yield Family(
+        *("interlock_reload_failures_total", "counter", "Changed files that could not be used."),
+        [Sample("", {"what": what}, count) for what, count in failures.items()],
+    )
+    yield Family(
+        *("interlock_reload_failing", "gauge"),
+        "Files that cannot be used as they are now; what was read before stays in force.",
+        [Sample("", {"what": what}, count) for what, count in failing.items()],
+    )
+    yield Family(
+        *("interlock_restart_needed", "gauge"),
+        "Changed parts of the configuration that take effect at the next start only.",
+        [Sample("", {}, len(view.awaits_restart()))],
     )
 
 

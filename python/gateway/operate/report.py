@@ -20,15 +20,21 @@ from gateway.operate.resources import resources
 if TYPE_CHECKING:
     from gateway.operate.view import GatewayView, RouteView
 
-Topic = Literal["ready", "policies", "limits", "metrics"]
-"""`ready`: a list of the reasons why not. `policies` and `limits`: a list of objects with `server`,
-`grant` and the rest. All are JSON, but for `metrics`, which is Prometheus' text."""
+Topic = Literal["ready", "stale", "policies", "limits", "metrics"]
+"""`ready`: a list of the reasons why not. `stale`: what is in force though a file says otherwise:
+`files` that cannot be used (`what`, `source`, `error`) and keys that await a `restart`. `policies`
+and `limits`: a list of objects with `server`, `grant` and the rest. All are JSON, but for
+`metrics`, which is Prometheus' text."""
 
 
 async def tell(view: GatewayView, topic: Topic) -> bytes:
     """What this process has to say."""
     if topic == "ready":
         return _json(view.ready())
+    if topic == "stale":
+        failing = [one for one in view.reloads() if one.error is not None]
+        files = [{"what": one.what, "source": one.source, "error": one.error} for one in failing]
+        return _json({"files": files, "restart": list(view.awaits_restart())})
     if topic == "policies":
         return _json([_policy(route) for route in view.routes()])
     if topic == "metrics":
@@ -56,6 +62,11 @@ def merge(topic: Topic, told: Sequence[bytes], past: bytes = b"") -> bytes:
         return sum_expositions([own, *told], [past], ADDED_GAUGES)
     if topic == "limits":
         return told[0] if told else _json([])
+    if topic == "stale":
+        both = [orjson.loads(one) for one in told]
+        files = {(one["what"], one["source"]): one for each in both for one in each["files"]}
+        late = dict.fromkeys(key for each in both for key in each["restart"])
+        return _json({"files": list(files.values()), "restart": list(late)})
     lists = [orjson.loads(one) for one in told]
     if topic == "ready":
         return _json(list(dict.fromkeys(reason for reasons in lists for reason in reasons)))

@@ -78,6 +78,19 @@ class RouteView(Protocol):
         """Failures of the server so far, by `UpstreamError.reason`."""
 
 
+class ReloadView(Protocol):
+    """How the last look at a file went; `gateway.reloads.Reload` is one."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def failures(self) -> int: ...
+
+
 class TableView(Protocol):
     @property
     def slots(self) -> int: ...
@@ -125,5 +138,11 @@ class GatewayView(Protocol):
     def tracing(self) -> TracingView | None: ...
     def ready(self) -> list[str]:
         """Why it is not ready to serve; empty when it is."""
+
+    def reloads(self) -> Sequence[ReloadView]:
+        """How the last look at each file went that is read again when it changes."""
+
+    def awaits_restart(self) -> Sequence[str]:
+        """What of the configuration stays as it was until a restart."""
 
     def routes(self) -> Sequence[RouteView]: ...
