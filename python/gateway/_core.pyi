@@ -752,6 +752,9 @@ class Exchange:
     def give_back(self) -> None:
         """Settle it as never sent."""
 
+    def finish(self) -> None:
+        """Settle it, if it is not yet: what the server made of it is unknown."""
+
     @property
     def decision(self) -> Decision: ...
     def refusal(self, code: str, message: str, *, status: int) -> bytes:

@@ -373,6 +373,7 @@ class Passage:
 
     def _finish(self, *, reusable: bool) -> None:
         """End the call."""
+        self._exchange.finish()
         loan, self._loan = self._loan, None
         if self._opening is not None:
             self._opening.cancel()

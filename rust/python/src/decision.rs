@@ -166,9 +166,12 @@ impl Decided {
 }
 
 impl Drop for Decided {
-    /// Dropped unsettled: it stays charged, but it is no longer running.
+    /// Dropped unsettled: it stays charged, but it is no longer running. How long that took says nothing of a call.
     fn drop(&mut self) {
-        self.settle(Outcome::Unknown, None);
+        if self.core.allowed && !self.core.is_settled() {
+            // A time is for what is given back only, and nothing is.
+            self.engine.settle(&self.core, Outcome::Unknown, Nanos(0));
+        }
         if !self.core.held {
             self.record();
         }

@@ -193,6 +193,11 @@ impl Exchange {
         self.decided.settle(Outcome::NotSent, None);
     }
 
+    fn finish(&self) {
+        self.decided.settle(Outcome::Unknown, None);
+        self.decided.record();
+    }
+
     #[getter]
     fn decision(&self) -> Decision {
         Decision(self.decided.clone())
