@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -109,6 +109,11 @@ class Gateway:
         self._not_ready = ["starting"]
         self._reload = None if source is None else Reload("configuration", str(source.path))
         self._late: list[str] = []
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force."""
+        return self._settings
 
     @property
     def data(self) -> ASGIApp:
@@ -346,13 +351,23 @@ async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
         return
     await send({"type": "lifespan.startup.complete"})
     gateway.watch_files()
-    await receive()
-    gateway.drain()
-    await gateway.aclose()
+    with telling_of_approvals(gateway.settings):
+        await receive()
+        gateway.drain()
+        await gateway.aclose()
     close_log(gateway.log)
     if gateway.tracing is not None:
         await asyncio.to_thread(gateway.tracing.close)
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def telling_of_approvals(settings: Settings) -> AbstractContextManager[None]:
+    """Tell the webhook's receiver what waits for a person, for as long as this lasts."""
+    if settings.approvals is None or settings.approvals.webhook is None:
+        return nullcontext()
+    from gateway.approvals.webhook import telling
+
+    return telling(settings.approvals)
 
 
 def desk_of(settings: Settings) -> Desk | None:

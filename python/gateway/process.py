@@ -11,14 +11,13 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway import eventloop
 from gateway._core import Engine, LimitTable
-from gateway.app import Gateway, desk_of
+from gateway.app import Gateway, desk_of, telling_of_approvals
 from gateway.decision_log import close_log, open_log, open_tracing
 from gateway.enforcement import EnforcementPoint
 from gateway.errors import StartError, table_problem
@@ -161,15 +160,6 @@ async def _run_wrapped(settings: Settings) -> int:
         if desk is not None:
             await desk.aclose()
         end_log(log, tracing)
-
-
-def telling_of_approvals(settings: Settings) -> AbstractContextManager[None]:
-    """Tell the webhook's receiver what waits for a person, for as long as this lasts."""
-    if settings.approvals is None or settings.approvals.webhook is None:
-        return nullcontext()
-    from gateway.approvals.webhook import telling
-
-    return telling(settings.approvals)
 
 
 def share_table(settings: Settings) -> LimitTable:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway._core import LimitTable
+from gateway.app import telling_of_approvals
 from gateway.errors import Problem, StartError
 from gateway.operate.report import Topic, merge, retire
 from gateway.process import (
@@ -29,7 +30,6 @@ from gateway.process import (
     log_to_stderr,
     open_table,
     serve_admin,
-    telling_of_approvals,
 )
 from gateway.server import bind
 from gateway.worker import Order

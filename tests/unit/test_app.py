@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +16,8 @@ import pytest
 from gateway import create_app
 from gateway._core import LimitTable
 from gateway.app import Gateway
+from gateway.approvals.settings import ApprovalSettings, WebhookSettings
+from gateway.approvals.store import Approvals, Wanted
 from gateway.errors import SettingsError
 from gateway.settings import ServerSettings, Settings
 from support.door import Client, call, run
@@ -127,6 +133,37 @@ def test_an_application_for_any_server(policy: Path) -> None:
             assert (await Client(app).post(call("t"))).json["result"]["isError"] is True
 
     run(main())
+
+
+def test_an_application_tells_of_approvals(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    came = threading.Event()
+
+    def post(url: str, body: bytes, head: Mapping[str, str]) -> int:
+        told.append(url)
+        came.set()
+        return 200
+
+    monkeypatch.setattr("gateway.approvals.webhook.Sender", lambda _: post)
+    webhook = WebhookSettings(url="http://127.0.0.1:9/", secret=b"k" * 32)
+    approvals = ApprovalSettings(path=tmp_path / "a.db", webhook=webhook)
+    wanted = Wanted(*(b"d" * 32, "one", "default", "t", "/r"), reason="", policy="p", call="{}")
+
+    async def main() -> None:
+        lifespan = Lifespan(
+            create_app(dataclasses.replace(settings(policy, "one"), approvals=approvals))
+        )
+        await lifespan.tell("startup")
+        with closing(Approvals(approvals.path)) as store:
+            store.ask(wanted, time.time())
+        assert await asyncio.to_thread(came.wait, 20)
+        await lifespan.tell("shutdown")
+        await lifespan.task
+
+    run(main())
+    assert told == [webhook.url]
 
 
 def test_policies_are_watched_from_start_to_end(
