@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from gateway.process import run
-from gateway.settings import Address, ServerSettings, Settings, check
+from gateway.settings import Address, ServerSettings, Settings
+from gateway.validation import check
 
 
 def main() -> int:

@@ -12,10 +12,10 @@ from gateway.settings import (
     Address,
     ServerSettings,
     Settings,
-    check,
     default_run_state,
     default_wrap_state,
 )
+from gateway.validation import check
 
 SERVER = ServerSettings(name="default", policy=Path("p.json"), url="http://127.0.0.1:8000/mcp")
 GOOD = Settings(servers=(SERVER,))

@@ -20,9 +20,9 @@ from gateway.settings import (
     LogSettings,
     ServerSettings,
     Settings,
-    check,
     default_run_state,
 )
+from gateway.validation import check
 
 if TYPE_CHECKING:
     from gateway.config.source import ConfigSource

@@ -11,7 +11,8 @@ import click
 from gateway.approvals.settings import ApprovalSettings
 from gateway.cli import options
 from gateway.cli.problems import load_policy
-from gateway.settings import LogSettings, ServerSettings, Settings, check, default_wrap_state
+from gateway.settings import LogSettings, ServerSettings, Settings, default_wrap_state
+from gateway.validation import check
 
 
 @click.command("wrap", context_settings={"allow_interspersed_args": False})

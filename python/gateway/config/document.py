@@ -26,13 +26,9 @@ from gateway.config.forms import (
 )
 from gateway.settings import (
     ALGORITHMS,
-    MAX_LOG_BUFFER_BYTES,
     MAX_WORKERS,
-    MIN_LOG_BUFFER_BYTES,
-    MIN_LOG_FILE_BYTES,
     NAME,
     NAME_HELP,
-    URL_HELP,
     CertificateSettings,
     GrantSettings,
     JwtSettings,
@@ -42,6 +38,12 @@ from gateway.settings import (
     TlsSettings,
     TokenSettings,
     default_run_state,
+)
+from gateway.validation import (
+    MAX_LOG_BUFFER_BYTES,
+    MIN_LOG_BUFFER_BYTES,
+    MIN_LOG_FILE_BYTES,
+    URL_HELP,
 )
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway._core import PolicyError, PolicySet
 from gateway.config.document import CONFIG, GRANTS_FILE, grants, settings
@@ -17,7 +17,10 @@ from gateway.config.forms import step
 from gateway.config.reading import Reading, reason
 from gateway.errors import Problem, SettingsError
 from gateway.policies import PolicySource, folders_of, stamp_of
-from gateway.settings import GrantSettings, Settings, check
+from gateway.validation import check
+
+if TYPE_CHECKING:
+    from gateway.settings import GrantSettings, Settings
 
 
 class ConfigSource:

@@ -8,7 +8,8 @@ import binascii
 import re
 from datetime import datetime
 
-from gateway.settings import NAME, NAME_HELP, Address, url_fault
+from gateway.settings import NAME, NAME_HELP, Address
+from gateway.validation import url_fault
 
 SECRET = r"whsec_[A-Za-z0-9+/]+={0,2}"
 """A webhook's secret, as Standard Webhooks writes it."""
