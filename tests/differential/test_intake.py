@@ -25,11 +25,11 @@ from gateway._core import (
     LimitTable,
     PolicySet,
 )
+from gateway.connection import MAX_HEAD_BYTES
 from gateway.denial import Refused
 from gateway.downstream.admission import Admission
 from gateway.downstream.headers import for_upstream
 from gateway.mcp import PROTOCOL_VERSION, SESSION_ID, is_modern, revision_name
-from gateway.server import MAX_HEAD_BYTES
 from gateway.settings import Address, ServerSettings, Settings
 
 if TYPE_CHECKING:

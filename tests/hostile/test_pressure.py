@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from gateway import server
+from gateway import connection
 from support.doors import ANSWER_S, NAME, OPEN, Side, looping
 from support.raw_server import Asked, turns
 
@@ -130,7 +130,7 @@ def test_of_an_answer_that_nobody_reads_little_is_kept(run: Run, tmp_path: Path)
 def test_a_client_that_takes_nothing_is_reset(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
 ) -> None:
-    monkeypatch.setattr(server, "STALL_S", 0.05)
+    monkeypatch.setattr(connection, "STALL_S", 0.05)
 
     async def main() -> None:
         async with sidecar(tmp_path, fast=fast) as side:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway import server
+from gateway import connection
 from gateway.downstream.inbox import HELD_PIECES, WAITING_BYTES
 from gateway.server import Listener, bind
 from gateway.settings import Address
@@ -23,7 +23,7 @@ HEAD = b"POST /mcp HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
 @pytest.fixture(autouse=True)
 def short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "FAREWELL_S", 0.05)
+    monkeypatch.setattr(connection, "FAREWELL_S", 0.05)
 
 
 async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +89,7 @@ def test_a_body_that_is_read_late_comes_whole() -> None:
 def test_a_client_that_takes_no_byte_cannot_keep_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "FLUSH_S", 0.05, raising=False)
+    monkeypatch.setattr(connection, "FLUSH_S", 0.05)
 
     async def main() -> None:
         begun = asyncio.Event()
@@ -157,7 +157,7 @@ def test_connections_that_only_wait_leave_files_for_others(monkeypatch: pytest.M
 
 
 def test_an_answer_is_not_lost_to_a_body_that_still_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "FAREWELL_S", 5.0)
+    monkeypatch.setattr(connection, "FAREWELL_S", 5.0)
 
     async def main() -> None:
         listener = Listener(refuses, bind(Address("127.0.0.1", 0)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway import server
+from gateway import connection, server
 from gateway.errors import StartError
 from gateway.server import Listener, bind
 from gateway.settings import Address
@@ -109,9 +109,9 @@ def test_a_closed_connection_is_gone_at_once() -> None:
         async with listening(App()) as listener:
             wire = await Wire.to(listener)
             await wire.ask()
-            (connection,) = listener._connections
+            (serving,) = listener._connections
             wire.close()
-            await connection
+            await serving
             assert not listener._connections
 
     run(body())
@@ -200,7 +200,7 @@ def test_haste_ends_the_grace() -> None:
 
 
 def test_a_slow_head_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.01)
 
     async def body() -> None:
         app = App()
@@ -215,7 +215,7 @@ def test_a_slow_head_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_deadline_is_the_heads_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request whose body is slow, or whose answer is, is not the head's matter."""
-    monkeypatch.setattr(server, "HEAD_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.01)
 
     async def body() -> None:
         app = App()
