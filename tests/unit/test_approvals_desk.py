@@ -115,6 +115,22 @@ def test_what_changes_with_each_message_does_not_count_and_everything_else_does(
     at_office(path, work)
 
 
+def test_what_reads_alike_is_not_the_same(path: Path) -> None:
+    async def work(office: Office) -> None:
+        inside = {"arguments": {"amount": 5}, "name": "pay", "requestState": "x"}
+        await office.pay(5, requestState="x")
+        (asked,) = office.waiting()
+        office.decide()
+        nested = call("pay", arguments=inside)
+        reply = await office.rig.client.post(nested)
+        assert said(reply)["code"] == "approval-required"
+        assert asked.wanted.call == office.waiting()[0].wanted.call, "they do read alike"
+        assert office.delivered == 0
+
+    policy = {"version": "1", "default": "deny", "tools": {"pay": {"action": "require_approval"}}}
+    at_office(path, work, policy=policy)
+
+
 def test_another_policy_needs_another_approval(path: Path) -> None:
     async def work(office: Office) -> None:
         await office.pay()
@@ -247,8 +263,9 @@ def test_a_store_that_cannot_be_used_refuses_and_says_no_path(path: Path) -> Non
 
 def test_a_call_that_nobody_could_read_whole_is_refused(path: Path) -> None:
     async def work(office: Office) -> None:
-        for length in (70_000, 200_000):
-            refused = said(await office.pay(5, arguments={"amount": 5, "to": "x" * length}))
+        long = ({"arguments": {"amount": 5, "to": "x" * 70_000}}, {"_meta": {"x": "x" * 200_000}})
+        for params in long:
+            refused = said(await office.pay(5, **params))
             assert refused["approval"] == {"state": "unavailable"}
             assert "too long" in refused["message"]
         assert office.waiting() == []

@@ -36,7 +36,8 @@ from support.door import (
 )
 from support.office import Office, open_office
 
-WAIT_S = 8.0
+WAIT_S = 60.0
+"""Longer than a test may take, so that whoever is held in vain fails it."""
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +130,7 @@ def test_it_hears_that_it_waits_and_then_the_answer(path: Path, script: Script, 
 def data(block: bytes) -> Any:
     """What an event says, as a reader of event streams puts it together."""
     lines = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    assert all(line.startswith(b"data: ") for line in lines)
     return json.loads(b"\n".join(line.removeprefix(b"data: ") for line in lines))
 
 

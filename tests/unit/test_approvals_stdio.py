@@ -134,6 +134,7 @@ def test_a_call_that_is_given_up_is_not_passed_on(path: Path) -> None:
             it.say(message("notifications/cancelled", {"requestId": 1}, id=None))
             it.say(call("read", id=2))
             seen = json.dumps(await it.hears(2))
+            assert ("other", "deny", "approval-required", 1) in it.point.engine.counters()
             it.decide()
             it.say(call("read", id=3))
             seen += json.dumps(await it.hears(3))
