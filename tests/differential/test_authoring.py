@@ -84,8 +84,8 @@ async def served(policy: str, made: Made) -> list[str]:
     inner = rig.engine._engine
     now = START
 
-    def decide(caller: Caller, body: bytes, headers: Any) -> Any:
-        return inner.decide(caller, body, headers, now_ns=now)
+    def decide(caller: Caller, body: bytes, headers: Any, **how: Any) -> Any:
+        return inner.decide(caller, body, headers, now_ns=now, **how)
 
     rig.engine.decide = decide  # type: ignore[attr-defined]
     found = []

@@ -198,6 +198,29 @@ def test_what_was_not_sent_is_given_back(tmp_path: Path) -> None:
     )
 
 
+def test_what_a_person_approved_is_approved_again_and_what_they_refused_is_not(
+    tmp_path: Path,
+) -> None:
+    document = policy(t={"action": "require_approval", "limits": [{"counter": "c", "max": 1}]})
+    document["tools"]["t"]["limits"][0]["window"] = "hour"
+    approved = {"approval": {"state": "approved", "id": "x", "by": "ann"}}
+    denied = {"effect": "deny", "code": "approval-denied", "rule": "/tools/t/action"}
+    asked = {"effect": "deny", "code": "approval-required", "rule": "/tools/t/action"}
+    lines = (
+        line(0, **asked, approval={"state": "pending", "id": "x"}),
+        line(1, **approved),
+        line(2, **denied, approval={"state": "denied", "id": "y", "by": "ann"}),
+        line(3, **approved),
+        line(4),
+        line(5, approval="approved"),
+    )
+    assert told(tmp_path, document, *lines)["decided"] == {
+        "approval-required": 4,
+        "allowed": 1,
+        "limit-exceeded": 1,
+    }
+
+
 def test_a_plain_list_says_what_was_called(tmp_path: Path) -> None:
     lines = [
         {"at": "2026-03-02T10:00:00Z", "tool": "t", "args": {"n": 9, "x": 1}},

@@ -336,3 +336,25 @@ def test_the_data_cases_go_as_they_say(data: Data, tmp_path: Path) -> None:
     # A refusal for what a name looks like points at all of `tools`.
     parts = coverage.parts(read(tmp_path / name), policies)
     assert result.bitten <= {*parts, "/tools", "/default", "/mode"}
+
+
+def test_what_comes_after_an_approval_can_be_tested(tmp_path: Path) -> None:
+    limit = {"counter": "c", "window": "hour", "max": 1}
+    policy = {"version": "1", "tools": {"pay": {"action": "require_approval", "limits": [limit]}}}
+    done = run(
+        tmp_path,
+        """
+cases:
+  - name: money
+    steps:
+      - {call: pay, expect: approval-required}
+      - {call: pay, approved: true, expect: {code: allowed, remaining: 0}}
+      - {call: pay, approved: false, expect: approval-required}
+      - {call: pay, approved: true, expect: limit-exceeded}
+""",
+        policy={**policy, "default": "deny"},
+    )
+    assert done.exit_code == 0, done.output
+    wrong = run(tmp_path, "cases: [{name: a, call: b, approved: yes please, expect: denied}]")
+    assert wrong.exit_code == 64
+    assert "true or false" in wrong.output

@@ -57,6 +57,7 @@ class Logged(NamedTuple):
         rule: what decided, RFC 6901.
         shadow: (rule, code) of what shadow mode recorded.
         sent: whether the server may have seen it; else its charge was given back.
+        approved: whether a person had approved it.
     """
 
     at_ns: int
@@ -72,6 +73,7 @@ class Logged(NamedTuple):
     rule: str | None
     shadow: tuple[tuple[str, str], ...] = ()
     sent: bool = True
+    approved: bool = False
 
 
 @dataclass
@@ -181,6 +183,8 @@ class Calls:
         gap = told.get("gap")
         self.unread.lost += gap if isinstance(gap, int) else 0
         code = told.get("code")
+        if code == "approval-denied":
+            code = "approval-required"  # the policy's part in it
         if code in BEFORE_THE_POLICY or ("effect" in told and told.get("policy", "") is None):
             return None
         tool, method = told.get("tool"), told.get("method")
@@ -209,6 +213,7 @@ class Calls:
             told.get("rule"),
             tuple(_shadow(told)) if told.get("shadow") else (),
             told.get("fault") != "upstream-unreachable",
+            "approval" in told and _approved(told["approval"]),
         )
 
 
@@ -230,6 +235,10 @@ def _names(told: dict[str, Any], values: dict[str, Any]) -> tuple[str, ...] | No
 def _is_omitted(value: Any) -> bool:
     """Whether a log has only the length of a value."""
     return isinstance(value, str) and re.fullmatch(r"\([0-9]+ bytes\)", value) is not None
+
+
+def _approved(approval: object) -> bool:
+    return isinstance(approval, dict) and approval.get("state") == "approved"
 
 
 def _shadow(told: dict[str, Any]) -> Iterator[tuple[str, str]]:

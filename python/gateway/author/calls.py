@@ -15,7 +15,8 @@ CODES = (
     "tool-changed", "approval-required", "approval-denied", "method-denied", "malformed-request",
     "duplicate-key", "header-mismatch", "batch-not-allowed", "body-too-large", "too-deep",
     "number-out-of-range", "cost-invalid", "indeterminate", "tool-name-invalid", "method-unknown",
-    "table-full", "contended", "state-unavailable", "log-unavailable", "internal-error",
+    "table-full", "contended", "state-unavailable", "log-unavailable", "overloaded",
+    "internal-error",
 )  # fmt: skip
 """What the core may decide."""
 

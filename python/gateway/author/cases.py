@@ -21,8 +21,8 @@ MOST_REPEATS = 100_000
 
 WHO = ("grant", "server", "session")
 STEP = (
-    *WHO, "call", "args", "method", "params", "at", "after", "repeat", "every", "as", "ends",
-    "not_sent", "expect",
+    *WHO, "call", "args", "method", "params", "approved", "at", "after", "repeat", "every", "as",
+    "ends", "not_sent", "expect",
 )  # fmt: skip
 TOP = (*WHO, "start", "description", "cases")
 CASE = (*STEP, "name", "description", "start", "steps", "each")
@@ -50,6 +50,8 @@ class Call:
     who: Who
     body: bytes
     shown: str
+    approved: bool = False
+    """Whether a person has approved it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,8 @@ def _call(action: str, parts: Nodes, who: Who) -> Call | None:
     if name is None:
         return None
     make = tool_body if action == "call" else method_body
-    return Call(who, make(name, arguments), name + ("" if arguments is None else f" {arguments}"))
+    shown = name + ("" if arguments is None else f" {arguments}")
+    return Call(who, make(name, arguments), shown, "approved" in parts and parts["approved"].flag())
 
 
 def _expect(node: Node) -> dict[str, Any]:

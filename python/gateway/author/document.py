@@ -152,6 +152,12 @@ class Node:
             return None
         return self.value
 
+    def flag(self) -> bool:
+        """It as true or false."""
+        if not isinstance(self.value, bool):
+            self.wrong("true or false")
+        return self.value is True
+
     def integer(self, low: int, high: int) -> int | None:
         """A whole number within bounds."""
         if not isinstance(self.value, int) or isinstance(self.value, bool):

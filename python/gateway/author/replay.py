@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gateway._core import Caller, Decision, Engine, LimitTable, PolicySet
+from gateway._core import Approval, Caller, Decision, Engine, LimitTable, PolicySet
 from gateway.author.calls import method_body, tool_body
 from gateway.author.tally import Tally
 from gateway.author.unknowns import Part, lenient, parts, strict
@@ -136,7 +136,7 @@ class Replayer:
         if self._running:
             self._end(now)
         body = plan.body if plan.body is not None else _body(call)
-        decision = plan.engine.decide(caller, body, now_ns=now)
+        decision = _decided(plan.engine, call, caller, body)
         code = decision.code
         if code == "allowed":
             if self._concurrency or not call.sent:
@@ -144,7 +144,7 @@ class Replayer:
                 running = (ends, result.calls, plan.engine, decision, call.sent)
                 heapq.heappush(self._running, running)
             if plan.unknown:
-                certain = self._certain(plan, caller, body, now)
+                certain = self._certain(plan, call, caller, body)
                 code = code if certain else NOT_KNOWN
                 for part in plan.unknown:
                     if part.shadow or not certain:
@@ -154,11 +154,11 @@ class Replayer:
         self._note(call, code, decision, sure=not plan.unknown)
         return code
 
-    def _certain(self, plan: _Plan, caller: Caller, body: bytes, now: int) -> bool:
+    def _certain(self, plan: _Plan, call: Logged, caller: Caller, body: bytes) -> bool:
         """Whether a call passes whatever its unknown arguments are."""
         if plan.limits_unknown or plan.strict is None:
             return False
-        return plan.strict.decide(caller, body, now_ns=now).allowed
+        return _decided(plan.strict, call, caller, body).allowed
 
     def _note(self, call: Logged, code: str, decision: Decision, *, sure: bool) -> None:
         """Add up what became of a call.
@@ -236,6 +236,14 @@ class Replayer:
             None if call.values else body,
         )
         return plan
+
+
+def _decided(engine: Engine, call: Logged, caller: Caller, body: bytes) -> Decision:
+    """Decide a call, which a person who had approved it would approve again."""
+    if not call.approved:
+        return engine.decide(caller, body, now_ns=call.at_ns)
+    approval = Approval("approved", policy=engine.policies.digest)
+    return engine.decide(caller, body, approval=approval, now_ns=call.at_ns)
 
 
 def _body(call: Logged) -> bytes:
