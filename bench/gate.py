@@ -1,7 +1,7 @@
 """Fails when a decision has become a fifth dearer, counted in instructions: `python -m bench.gate`.
 
 Instructions are the same from run to run and from machine to machine, where times are not.
-`rust/core/examples/count.rs` does each thing a given number of times under valgrind; two numbers of
+`rust/log/examples/count.rs` does each thing a given number of times under valgrind; two numbers of
 times subtracted leave out what it takes to start. The figures it may not exceed are in
 `bench/gate.json`, which `--update` writes anew, for a change that is worth its price.
 """
@@ -47,7 +47,7 @@ class Count:
 
     def __str__(self) -> str:
         return (
-            f"{self.case:16} {self.found:7,} instructions, {self.change:+6.1%} of"
+            f"{self.case:21} {self.found:7,} instructions, {self.change:+6.1%} of"
             f" {self.recorded:7,}: {self.verdict}"
         )
 
@@ -91,7 +91,7 @@ def compare(found: dict[str, int], recorded: dict[str, object]) -> list[Count]:
 def build() -> Path:
     """The program that is counted, built as the extension is."""
     command = ["cargo", "build", "--release", "--locked", "--quiet"]
-    command += ["--package", "gateway-core", "--example", "count"]
+    command += ["--package", "gateway-log", "--example", "count"]
     subprocess.run(command, cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return target / "release" / "examples" / "count"

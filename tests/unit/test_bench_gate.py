@@ -11,7 +11,7 @@ import pytest
 from bench import gate
 
 RECORDED = {"allowance": 0.2, "instructions": {"decide-allowed": 1_000}}
-COUNTER = Path(__file__).parents[2] / "rust/core/examples/count.rs"
+COUNTER = Path(__file__).parents[2] / "rust/log/examples/count.rs"
 
 
 @pytest.mark.parametrize(

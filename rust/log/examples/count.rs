@@ -1,6 +1,8 @@
 //! Does one thing over and over, for `bench/gate.py` to count its instructions: `count CASE TIMES`.
 //!
-//! The message is the tools/call of 330 bytes, the policy has 100 tools with three limits each.
+//! The message is the tools/call of 330 bytes, the policy has 100 tools with three limits each. Cases that end in
+//! `-logged` are what the serving thread does with the decision log on: the log's place takes nothing until the end, so
+//! that its writer stands still. Those in `-written` are the same and all of the writer's work behind it.
 
 #![expect(
     clippy::expect_used,
@@ -10,14 +12,21 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use gateway_core::caller::Caller;
 use gateway_core::engine::{Engine, Options};
 use gateway_core::http1::{Answering, Gate, GateOptions, Intake, Received, Route, State};
+use gateway_core::ledger::{End, Entry, Ledger};
 use gateway_core::limit::LimitTable;
 use gateway_core::policy::PolicySet;
 use gateway_core::time::Nanos;
+use gateway_log::file::{Found, Rotation};
+use gateway_log::sink::Sink;
+use gateway_log::{Log, Overflow, Target};
 
 const NOW: Nanos = Nanos(1_772_445_605 * Nanos::SECOND);
 const TOOLS: usize = 100;
@@ -61,7 +70,50 @@ fn answer() -> Vec<u8> {
     .into_bytes()
 }
 
-fn engine() -> Arc<Engine> {
+/// A place for a log that takes nothing until it is opened, which dropping the other end does.
+#[derive(Debug)]
+struct Shut(Mutex<Receiver<()>>);
+
+impl Sink for Shut {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = opened.recv();
+        Ok(black_box(lines).len())
+    }
+}
+
+/// A decision log, and what keeps its writer standing still.
+fn log() -> (Log, Sender<()>) {
+    let (shut, opened) = channel();
+    let sink: Box<dyn Sink> = Box::new(Shut(Mutex::new(opened)));
+    let log = Log::open(gateway_log::Options {
+        target: Target::Sink(sink, Found::default()),
+        overflow: Overflow::Deny,
+        arguments: Vec::new(),
+        buffer_bytes: 1 << 30,
+        rotation: Rotation::default(),
+        worker: None,
+        about: Vec::new(),
+        clock: || NOW.0,
+        tell: |_| (),
+    });
+    (log.expect("opens"), shut)
+}
+
+/// Does this with the log on; with the writer's work if it is wanted.
+fn logged(writes: bool, work: impl FnOnce(&Arc<Engine>)) {
+    let (log, shut) = log();
+    work(&engine(Some(log.ledger())));
+    if writes {
+        drop(shut);
+        assert_eq!(log.close(Duration::from_secs(600)), 0);
+    } else {
+        // No destructor is to do what the writer would have done.
+        std::process::exit(0);
+    }
+}
+
+fn engine(ledger: Option<Arc<dyn Ledger>>) -> Arc<Engine> {
     let mut document = String::from(
         r#"{"version":"1","default":"deny","all_tools":{"limits":[
             {"counter":"a","window":"minute","max":2000000000},
@@ -78,7 +130,10 @@ fn engine() -> Arc<Engine> {
     Arc::new(Engine::new(
         Arc::new(policy),
         Arc::new(table),
-        Options::default(),
+        Options {
+            ledger,
+            ..Options::default()
+        },
     ))
 }
 
@@ -104,7 +159,7 @@ fn gate(engine: &Arc<Engine>) -> Gate {
 
 /// From a body to a decision.
 fn decide(tool: &str, times: usize) {
-    let engine = engine();
+    let engine = engine(None);
     let caller = Caller::new("bench".into(), "upwork".into(), None, None);
     let body = body(tool).into_bytes();
     for _ in 0..times {
@@ -113,8 +168,8 @@ fn decide(tool: &str, times: usize) {
 }
 
 /// From a request's bytes to those of the refusal.
-fn refuse(times: usize) {
-    let (gate, request, mut intake) = (gate(&engine()), request("tool_x"), Intake::default());
+fn refuse(engine: &Arc<Engine>, times: usize) {
+    let (gate, request, mut intake) = (gate(engine), request("tool_x"), Intake::default());
     for _ in 0..times {
         match intake.receive(&gate, black_box(&request), &|| NOW) {
             Received::Answer(bytes) => drop(black_box(bytes)),
@@ -124,9 +179,8 @@ fn refuse(times: usize) {
 }
 
 /// From a request's bytes to those for the server, and from its answer's to those for the client.
-fn relay(times: usize) {
-    let engine = engine();
-    let (gate, request, answer) = (gate(&engine), request("tool_99"), answer());
+fn relay(engine: &Arc<Engine>, times: usize) {
+    let (gate, request, answer) = (gate(engine), request("tool_99"), answer());
     let mut intake = Intake::default();
     for _ in 0..times {
         let Received::Forward(forward) = intake.receive(&gate, black_box(&request), &|| NOW) else {
@@ -134,9 +188,22 @@ fn relay(times: usize) {
         };
         black_box(forward.bytes);
         let mut out = Vec::new();
-        let step = Answering::new(forward.asked).feed(&engine, black_box(&answer), &mut out);
+        let step = Answering::new(forward.asked).feed(engine, black_box(&answer), &mut out);
         assert!(matches!(step.state, State::Done { .. }), "{step:?}");
         black_box(out);
+        engine.record(|| {
+            Some(Entry {
+                decision: forward.decision,
+                caller: forward.caller,
+                at: NOW,
+                decide_ns: 3_000,
+                end: End {
+                    status: Some(200),
+                    took_ns: Some(300_000),
+                    fault: None,
+                },
+            })
+        });
     }
 }
 
@@ -148,8 +215,12 @@ fn main() {
     match case.as_str() {
         "decide-allowed" => decide("tool_99", times),
         "decide-refused" => decide("tool_x", times),
-        "http-refused" => refuse(times),
-        "http-allowed" => relay(times),
+        "http-refused" => refuse(&engine(None), times),
+        "http-allowed" => relay(&engine(None), times),
+        "http-refused-logged" => logged(false, |engine| refuse(engine, times)),
+        "http-allowed-logged" => logged(false, |engine| relay(engine, times)),
+        "http-refused-written" => logged(true, |engine| refuse(engine, times)),
+        "http-allowed-written" => logged(true, |engine| relay(engine, times)),
         _ => panic!("no such case: {case}"),
     }
 }
