@@ -167,8 +167,9 @@ def test_a_row_that_says_approved_is_of_its_own_digest_only(path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
             other.execute(
                 "INSERT INTO approval SELECT 'zzzzzzzzzz', digest, server, grant_name, tool, rule,"
-                " reason, policy, call, 'approved', asked_at, asked, until, holds_s, decided_at,"
-                " decided_by, remark, used_at, told_at, tellings, tell_after FROM approval"
+                " reason, policy, call, 'approved', asked_at, last_asked, asked, until, holds_s,"
+                " decided_at, decided_by, remark, used_at, told_at, tellings, tell_after"
+                " FROM approval"
             )
 
 

@@ -278,3 +278,27 @@ def test_requests_that_end_fill_no_disk(store: Approvals, monkeypatch: pytest.Mo
     ended = store.all(late, State.WITHDRAWN)
     assert 0 < sum(len(each.wanted.call) for each in ended) <= 100 + 22
     assert ended[0].asked_at == NOON + 61 * 49, "the latest are kept"
+
+
+def test_trying_without_a_pause_writes_nothing_and_misses_nothing(store: Approvals) -> None:
+    asked = store.claim(WANTED, NOON)
+    written: list[str] = []
+    store._database.set_trace_callback(written.append)
+    for step in range(1, 10):
+        again = store.claim(WANTED, NOON + step / 10)
+        assert (again.id, again.state, again.asked) == (asked.id, State.PENDING, 2)
+    assert all(statement.startswith("SELECT") for statement in written)
+    assert store.claim(WANTED, NOON + 1).asked == 2
+    approve(store, asked.id, NOON + 1.1)
+    assert store.claim(WANTED, NOON + 1.2).state is State.USED
+    anew = store.claim(WANTED, NOON + 1.3)
+    assert (anew.asked, anew.state) == (1, State.PENDING)
+    store.decide(anew.id, approve=False, by="ann", remark=None, now_s=NOON + 1.4)
+    assert store.claim(WANTED, NOON + 1.5).state is State.DENIED
+    assert store.claim(WANTED, NOON + 32).state is State.PENDING
+
+
+def test_what_ended_within_a_second_of_a_try_is_seen_to_have_ended(store: Approvals) -> None:
+    asked = store.claim(WANTED, NOON)
+    store.claim(WANTED, NOON + 59.9)
+    assert store.claim(WANTED, NOON + 60.1).id != asked.id

@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS approval (
     server TEXT NOT NULL, grant_name TEXT NOT NULL, tool TEXT NOT NULL, rule TEXT NOT NULL,
     reason TEXT NOT NULL, policy TEXT NOT NULL, call TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'used', 'withdrawn')),
-    asked_at REAL NOT NULL, asked INTEGER NOT NULL, until REAL NOT NULL, holds_s REAL NOT NULL,
+    asked_at REAL NOT NULL, last_asked REAL NOT NULL, asked INTEGER NOT NULL,
+    until REAL NOT NULL, holds_s REAL NOT NULL,
     decided_at REAL, decided_by TEXT, remark TEXT, used_at REAL,
     told_at REAL, tellings INTEGER NOT NULL DEFAULT 0, tell_after REAL NOT NULL DEFAULT 0
 ) STRICT;

@@ -15,7 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ MAX_CALL_BYTES = 64 << 10
 """Longest call that is kept to be shown; who approves must see all of it."""
 KEPT_S = 30 * 86400.0
 """How long what has ended is shown; the decision log has it for good."""
+QUIET_S = 1.0
+"""So soon after a try of a call the next one is not written down: an agent may try without end, and
+what is written has to reach the disk, one after the other."""
 MAX_KEPT_BYTES = 16 << 20
 """Of calls that have ended: else an agent whose requests end would fill the disk."""
 
@@ -87,7 +90,7 @@ class Approval:
     state: State
     asked_at: float
     asked: int
-    """How often the agent asked."""
+    """How often the agent asked; of several times within a second, one is counted."""
     until: float
     """When it ends, if it is pending, approved or denied."""
     decided_at: float | None
@@ -153,9 +156,9 @@ class Approvals:
         if len(wanted.call) > MAX_CALL_BYTES:
             raise Unshowable("the call is too long to be shown to whoever approves it")
         again = self._one(
-            "UPDATE approval SET asked = asked + 1 WHERE digest = ?"
+            "UPDATE approval SET asked = asked + 1, last_asked = ? WHERE digest = ?"
             " AND state IN ('pending', 'approved', 'denied') RETURNING *",
-            wanted.digest,
+            *(now_s, wanted.digest),
         )
         if again is not None:
             return again
@@ -171,11 +174,11 @@ class Approvals:
         )
         asked = self._one(
             "INSERT INTO approval (id, digest, server, grant_name, tool, rule, reason, policy,"
-            " call, state, asked_at, asked, until, holds_s)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, 1, ?, ?) RETURNING *",
+            " call, state, asked_at, last_asked, asked, until, holds_s)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, 1, ?, ?) RETURNING *",
             *(_new_id(), wanted.digest, wanted.server, wanted.grant, wanted.tool),
             *(wanted.rule, wanted.reason, wanted.policy, wanted.call),
-            *(now_s, now_s + self._pending_s, self._approved_s),
+            *(now_s, now_s, now_s + self._pending_s, self._approved_s),
         )
         assert asked is not None
         return asked
@@ -206,6 +209,14 @@ class Approvals:
             StoreFull, Unshowable: nobody is asked.
             StoreError: it cannot be written down, so nobody has it.
         """
+        with self._turn, _told(self.path):
+            found = self._one(
+                "SELECT * FROM approval WHERE digest = ? AND state IN ('pending', 'approved',"
+                " 'denied') AND state != 'approved' AND until > ? AND last_asked > ?",
+                *(wanted.digest, now_s, now_s - QUIET_S),
+            )
+        if found is not None:
+            return replace(found, asked=found.asked + 1)
         with self._writing(now_s):
             return self._take(wanted.digest, now_s) or self._ask(wanted, now_s)
 
