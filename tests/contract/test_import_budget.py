@@ -22,7 +22,8 @@ NEEDLESS = {
         "gateway.signed",
         "gateway.config",
     ),
-    *("anyio", "watchfiles", "email", "http.client", "urllib.request"),
+    *("anyio", "watchfiles", "email", "http.client", "urllib.request", "sqlite3"),
+    *("gateway.approvals.desk", "gateway.approvals.store"),
     *("gateway.downstream.stdio", "gateway.supervisor", "gateway.operate.collector"),
 }
 MOST_MODULES = 360
