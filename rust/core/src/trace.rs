@@ -4,8 +4,7 @@
 //! and the parent alone, so that whoever samples by the same rule decides the same.
 
 use std::hash::{BuildHasher as _, RandomState};
-
-use crate::sync::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Of a trace context's flags: it is recorded.
 const SAMPLED: u8 = 1;
