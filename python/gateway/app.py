@@ -378,9 +378,11 @@ def desk_of(settings: Settings) -> Desk | None:
     """
     if settings.approvals is None:
         return None
-    from gateway.approvals.desk import Desk  # a database, only where there are approvals
+    # A database, only where there are approvals.
+    from gateway.approvals.desk import MAX_HELD, Desk
 
-    return Desk(settings.approvals)
+    # Calls that are held must leave room for others.
+    return Desk(settings.approvals, most_held=min(MAX_HELD, settings.max_in_flight // 2))
 
 
 def _upstream(server: ServerSettings) -> Upstream:

@@ -95,7 +95,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Both:
     monkeypatch.setattr("gateway.approvals.store._new_id", new_id)
     defaults = Desk.__init__.__defaults__
     assert defaults is not None
-    monkeypatch.setattr(Desk.__init__, "__defaults__", (lambda: NOON,))
+    monkeypatch.setattr(Desk.__init__, "__defaults__", (lambda: NOON, *defaults[1:]))
     return Both(tmp_path)
 
 

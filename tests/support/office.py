@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway._core import DecisionLog
-from gateway.approvals.desk import Desk
+from gateway.approvals.desk import MAX_HELD, Desk
 from gateway.approvals.settings import ApprovalSettings
 from gateway.approvals.store import Approval, Approvals, State
 from support.door import Reply, Rig, call
@@ -38,7 +38,8 @@ class Office:
         self.log = DecisionLog(str(self.log_path))
         wait_s = options.pop("wait_s", 0.0)
         settings = ApprovalSettings(path=path, pending_s=60, approved_s=30, wait_s=wait_s)
-        self.desk = Desk(settings, clock=lambda: self.now)
+        held = options.pop("most_held", MAX_HELD)
+        self.desk = Desk(settings, clock=lambda: self.now, most_held=held)
         self.store = Approvals(path, pending_s=60, approved_s=30)
         policy = json.dumps(options.pop("policy", POLICY)).encode()
         self.rig = Rig(policy=policy, desk=self.desk, log=self.log, **options)

@@ -274,11 +274,45 @@ def test_of_two_that_wait_for_the_same_one_passes(path: Path) -> None:
     run(work())
 
 
-def test_only_so_many_are_held(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk, "MAX_HELD", 1)
-
+def test_whose_credentials_are_taken_back_is_told_and_takes_nothing_along(path: Path) -> None:
     async def work() -> None:
         async with open_office(path, wait_s=WAIT_S) as office:
+            client = Listener(office, pay())
+            await client.heard.wait()
+            office.rig.door.identity.holds = lambda known: False  # type: ignore[method-assign]
+            office.rig.door.cut_strangers()
+            reply = await client.reply()
+            last = reply.json_events[-1]
+            assert last["id"] == "one"
+            assert last["result"]["_meta"]["interlock/decision"]["code"] == "unauthenticated"
+            assert reply.complete
+            office.decide()
+            assert office.delivered == 0
+            assert [line["code"] for line in office.lines()] == ["approval-required"]
+
+    run(work())
+
+
+def test_a_failure_of_our_own_is_told_in_the_stream(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with open_office(path, wait_s=WAIT_S) as office:
+            client = Listener(office, pay())
+            await client.heard.wait()
+            monkeypatch.setattr(office.rig.door, "_forward", None)
+            office.decide()
+            last = (await client.reply()).json_events[-1]
+            assert last["id"] == "one"
+            assert last["result"]["_meta"]["interlock/decision"]["code"] == "internal-error"
+            assert office.delivered == 0
+
+    run(work())
+
+
+def test_only_so_many_are_held(path: Path) -> None:
+    async def work() -> None:
+        async with open_office(path, wait_s=WAIT_S, most_held=1) as office:
             client = Listener(office, pay())
             await client.heard.wait()
             reply = await office.pay(6)

@@ -44,7 +44,7 @@ LOOK_S = 0.25
 SWEEP_S = 5.0
 """How often what has ended is withdrawn, and what waits is counted."""
 MAX_HELD = 100
-"""Calls that are held for a decision at once. More are answered at once."""
+"""Calls that are held for a decision at once, unless half of all that may be served are fewer."""
 
 Hold = Callable[[Awaitable[None], str], Awaitable[None]]
 """Awaits that a request was decided, or its time is over, on behalf of a client; it is given the
@@ -63,6 +63,7 @@ class Desk:
     Args:
         settings: of the store, which is made if it is absent.
         clock: seconds since 1970 UTC, as whoever decides counts them.
+        most_held: calls that are held for a decision at once; more are answered at once.
 
     Raises:
         StartError: the store cannot be used.
@@ -71,10 +72,16 @@ class Desk:
         pending: requests that wait, as of a few seconds ago.
     """
 
-    def __init__(self, settings: ApprovalSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: ApprovalSettings,
+        clock: Callable[[], float] = time.time,
+        most_held: int = MAX_HELD,
+    ) -> None:
         self.pending = 0
         self._outcomes: Counter[str] = Counter()
         self._clock = clock
+        self._most_held = most_held
         self._wait_s = settings.wait_s
         self._troubled = False
         self._draining = False
@@ -235,7 +242,7 @@ class Desk:
     # For calls that are held.
 
     def _may_hold(self) -> bool:
-        return len(self._held) < MAX_HELD and not self._draining
+        return len(self._held) < self._most_held and not self._draining
 
     async def _decided(self, id: str, deadline: float) -> None:
         """Wait until a request does not wait any more, or a time of the event loop."""

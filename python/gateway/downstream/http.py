@@ -326,6 +326,7 @@ class HttpDoor:
             await self._act(visit, point, caller, decision, body)
             return
         assert point.desk is not None
+        visit.respond.decision = decision
         holding = partial(hold_visit, visit, decision)
         async with point.desk.judged(point, caller, body, headers, decision, holding) as judged:
             await self._act(visit, point, caller, judged, body)

@@ -91,6 +91,10 @@ class Responder:
             close: whether the connection must not be used again.
         """
         status, headers, body = answer
+        if self._envelope is not None:
+            self.started = True
+            await self._envelope.send(body, False)
+            return
         self._closing = self._closing or close
         fields = [*headers, (b"content-length", str(len(body)).encode())]
         if status == 503 and not any(name == b"retry-after" for name, _ in headers):
