@@ -121,6 +121,9 @@ impl Engine {
 
     /// Swaps the pinned definitions; without any, every tool is as it should be.
     pub fn pin(&self, pins: Option<Arc<Pins>>) {
+        if let Some(pins) = &pins {
+            pins.share(&self.table);
+        }
         self.pins.store(pins);
     }
 

@@ -5,16 +5,24 @@
 //! pinned is refused from the start. One that is pinned and was in no list yet may be called: who calls it knows it by
 //! the definition that was read.
 //!
+//! Each worker process sees only the lists that pass through it, and a client's calls may pass through any. So what
+//! was seen is remembered in the limit table, which they share and which outlives them; only what finds no room there
+//! is remembered here.
+//!
 //! INVARIANT: what is remembered is a part of what is pinned, so no server can make it grow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::canonical::{DefinitionDigest, definition_digest};
 use crate::json::{Index, Kind, Value};
+use crate::limit::{LimitTable, QuotaKey};
 use crate::listing::BOUNDS;
 use crate::policy::quote;
+
+/// What is neither listed nor called for so long is forgotten, as if it had not been listed yet: 30 days.
+const REMEMBERED_NS: u64 = 30 * 24 * 3600 * 1_000_000_000;
 
 /// The version of the lock that is read.
 const VERSION: &str = "1";
@@ -42,15 +50,17 @@ impl fmt::Display for LockError {
 /// The pinned tools of one server, and what was last seen of them.
 #[derive(Debug)]
 pub struct Pins {
+    server: Box<str>,
     mode: PinMode,
     pinned: BTreeMap<Box<str>, DefinitionDigest>,
     seen: RwLock<Seen>,
+    table: OnceLock<Arc<LimitTable>>,
 }
 
 /// What lists have shown.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Pinned tools whose definition was last another.
+    /// Pinned tools whose definition was last another, and of which the table does not know.
     changed: BTreeSet<Box<str>>,
     /// How many entries that are not pinned, or changed, were in lists.
     entries: u64,
@@ -97,10 +107,17 @@ impl Pins {
             pinned.insert(name.into(), digest);
         }
         Ok(Self {
+            server: server.into(),
             mode,
             pinned,
             seen: RwLock::default(),
+            table: OnceLock::new(),
         })
+    }
+
+    /// Remembers in this table from now on, and knows what others have seen. The first table stays.
+    pub fn share(&self, table: &Arc<LimitTable>) {
+        self.table.get_or_init(|| table.clone());
     }
 
     /// Takes over what lists have shown while another lock was in force: what was not as pinned then, and is pinned
@@ -123,8 +140,9 @@ impl Pins {
     /// Whether a tool may be called: it is pinned, and was in no list with another definition.
     #[must_use]
     pub fn admits(&self, name: &str) -> bool {
-        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        self.pinned.contains_key(name) && !seen.changed.contains(name)
+        self.pinned
+            .get(name)
+            .is_some_and(|pinned| !self.is_changed(name, pinned))
     }
 
     /// Compares an entry of a list, and remembers it. True if it is as it is pinned.
@@ -135,11 +153,17 @@ impl Pins {
         };
         let same = *pinned == definition_digest(definition);
         if !same {
+            let told = self.tell(pinned);
             self.write(|seen| {
                 seen.entries += 1;
-                seen.changed.insert(name.into());
+                if !told {
+                    seen.changed.insert(name.into());
+                }
             });
-        } else if !self.admits(name) {
+        } else if self.is_changed(name, pinned) {
+            if let Some((table, key)) = self.shared(pinned) {
+                table.unbind(key);
+            }
             self.write(|seen| {
                 seen.changed.remove(name);
             });
@@ -150,8 +174,37 @@ impl Pins {
     /// Pinned tools whose definition was another when they were last listed.
     #[must_use]
     pub fn changed(&self) -> Vec<String> {
-        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        seen.changed.iter().map(ToString::to_string).collect()
+        let mut found = Vec::new();
+        for (name, pinned) in &self.pinned {
+            if self.is_changed(name, pinned) {
+                found.push(name.to_string());
+            }
+        }
+        found
+    }
+
+    fn is_changed(&self, name: &str, pinned: &DefinitionDigest) -> bool {
+        let shared = self.shared(pinned);
+        shared.is_some_and(|(table, key)| table.owner(key, table.floor()).is_some())
+            || self
+                .seen
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .changed
+                .contains(name)
+    }
+
+    /// Notes for everybody that a definition is not the pinned one; false where there is no room to.
+    fn tell(&self, pinned: &DefinitionDigest) -> bool {
+        self.shared(pinned)
+            .is_some_and(|(table, key)| table.bind(key, 0, 0, table.floor(), REMEMBERED_NS).is_ok())
+    }
+
+    /// Where it is remembered that a definition is not the pinned one. The key is made of what was pinned, so that
+    /// whoever pins another starts anew.
+    fn shared(&self, pinned: &DefinitionDigest) -> Option<(&LimitTable, QuotaKey)> {
+        let table = self.table.get()?;
+        Some((table, table.binding_key("changed", &self.server, pinned)))
     }
 
     /// How many entries of lists were not as pinned so far.
@@ -230,6 +283,53 @@ mod tests {
         assert!(see(&pins, "a", TOOL));
         assert!(pins.admits("a"));
         assert!(pins.changed().is_empty());
+    }
+
+    #[test]
+    fn what_one_worker_sees_all_of_them_know() {
+        let table = Arc::new(LimitTable::anonymous(64).expect("is made"));
+        let worker = |tool| {
+            let pins = Pins::parse(&lock(tool), "s", PinMode::Enforce).expect("is a lock");
+            pins.share(&table);
+            pins
+        };
+        let other = r#"{"name":"a","description":"Get. And send."}"#;
+        let (one, two) = (worker(TOOL), worker(TOOL));
+        assert!(!see(&one, "a", other));
+        let later = worker(TOOL);
+        for pins in [&one, &two, &later] {
+            assert!(!pins.admits("a"));
+            assert_eq!(pins.changed(), ["a"]);
+        }
+        assert!(worker(other).admits("a"), "another definition is pinned");
+        let elsewhere = Pins::parse(
+            &String::from_utf8_lossy(&lock(TOOL))
+                .replace("\"s\"", "\"t\"")
+                .into_bytes(),
+            "t",
+            PinMode::Enforce,
+        )
+        .expect("is a lock");
+        elsewhere.share(&table);
+        assert!(elsewhere.admits("a"), "it is another server's");
+        assert!(see(&two, "a", TOOL));
+        assert!([&one, &two, &later].iter().all(|pins| pins.admits("a")));
+    }
+
+    #[test]
+    fn a_table_without_room_makes_nobody_forget() {
+        let table = Arc::new(LimitTable::anonymous(64).expect("is made"));
+        let now = crate::time::Nanos(1);
+        for at in 0..1_000_u32 {
+            let key = table.binding_key("session", "s", &at.to_le_bytes());
+            let _ = table.bind(key, 1, 0, now, u64::MAX);
+        }
+        let pins = Pins::parse(&lock(TOOL), "s", PinMode::Enforce).expect("is a lock");
+        pins.share(&table);
+        assert!(!see(&pins, "a", r#"{"name":"a","description":"Else."}"#));
+        assert!(!pins.admits("a"));
+        assert!(see(&pins, "a", TOOL));
+        assert!(pins.admits("a"));
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl LimitTable {
     }
 
     /// The clock floor.
-    pub(super) fn floor(&self) -> Nanos {
+    pub(crate) fn floor(&self) -> Nanos {
         // ORDERING: Acquire, after whatever the caller read before.
         Nanos(self.mapping.header().floor.load(Ordering::Acquire))
     }
