@@ -16,9 +16,13 @@ TOOLS = {"tools": [{"name": "get_x"}, {"name": "delete_x"}]}
 
 
 def scan(*args: str | Path, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return interlock("scan", *args, home=home, **more)
+
+
+def interlock(*args: str | Path, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("INTERLOCK_", "XDG_"))}
     return subprocess.run(
-        [sys.executable, "-m", "gateway", "scan", *map(str, args)],
+        [sys.executable, "-m", "gateway", *map(str, args)],
         cwd=home,
         env={**kept, "HOME": str(home), **more},
         capture_output=True,
@@ -83,6 +87,52 @@ def test_all_servers_of_a_configuration_are_asked(tmp_path: Path) -> None:
     done = scan("--config", file, home=tmp_path)
     assert done.returncode == 64
     assert "urll" in done.stderr
+
+
+WRONG = {
+    "gone": "`no-such-program` cannot be started: no such file or directory",
+    "dies": "it ended without an answer; it said: cannot reach the database with …",
+    "garbage": "it answers no MCP: it wrote a line that is not JSON",
+    "many": "it lists more than 5,000 tools",
+}
+ASKING = {
+    "scan": ("scan",),
+    "json": ("scan", "--format", "json"),
+    "write": ("scan", "--write", "w.json"),
+    "html": ("scan", "--html", "r.html"),
+    "lock": ("scan", "--lock", "--lock-file", "new.lock"),
+    "diff": ("scan", "--diff"),
+    "accept": ("scan", "--diff", "--accept", "*"),
+    "check": ("check", "p.json"),
+}
+
+
+@pytest.mark.parametrize("verb", ASKING)
+@pytest.mark.parametrize("how", WRONG)
+def test_every_verb_says_what_is_wrong_with_a_server_and_writes_nothing(
+    how: str, verb: str, tmp_path: Path
+) -> None:
+    (tmp_path / "p.json").write_text('{"version": "1", "default": "deny", "tools": {"get_x": {}}}')
+    (tmp_path / "interlock.lock").write_text('{"version": "1", "servers": {}}')
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    server = ("no-such-program",) if how == "gone" else (sys.executable, SERVER, how, "geheim-1")
+    done = interlock(*ASKING[verb], "--", *server, home=tmp_path)
+    assert done.returncode == 69
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(f" did not tell its tools: {WRONG[how]}")
+    assert done.stdout == ('{"servers": []}\n' if verb == "json" else "")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_was_not_told_is_not_said_to_be_as_it_was(tmp_path: Path) -> None:
+    run = {"command": sys.executable}
+    bad = {**run, "args": [SERVER, "dies", "x"]}
+    configure(tmp_path, {"good": {**run, "args": [SERVER, "legacy"]}, "dead": bad})
+    done = scan("--clients", "--lock", home=tmp_path)
+    assert (done.returncode, "pinned 1 tool in" in done.stderr) == (69, True)
+    done = scan("--clients", "--diff", home=tmp_path)
+    assert done.returncode == 69
+    assert done.stdout == "every tool that was told of is as it was pinned\n"
 
 
 def test_no_client_is_set_up(tmp_path: Path) -> None:

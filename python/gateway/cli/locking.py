@@ -25,6 +25,7 @@ def pin(path: Path, listings: Sequence[Listing]) -> None:
     Raises:
         click.exceptions.Exit: one is, and offers something else now; everything was printed.
     """
+    from gateway.author.calls import counted
     from gateway.author.pins import Lock, accepted, differences, read
 
     lock = read(path) if path.exists() else Lock()
@@ -38,7 +39,7 @@ def pin(path: Path, listings: Sequence[Listing]) -> None:
         lock = lock.with_server(listing.server, {})
     _put(accepted(lock, fresh, None), path)
     number = sum(len(listing.tools) for listing in fresh)
-    report(f"pinned {number} tools in `{path}`")
+    report(f"pinned {counted(number, 'tool')} in `{path}`")
 
 
 def differ(
@@ -47,8 +48,13 @@ def differ(
     found: Sequence[Assessment],
     accept: Sequence[str],
     style: str,
+    *,
+    failed: bool,
 ) -> None:
     """Print what servers offer otherwise than it is pinned, after accepting some of it.
+
+    Args:
+        failed: not all servers told what they offer.
 
     Raises:
         click.exceptions.Exit: something is left to be read.
@@ -63,6 +69,9 @@ def differ(
     if style == "json":
         click.echo(json.dumps({"changes": [one.data() for one in changes]}))
     else:
+        if not changes:
+            which = "every tool that was told of" if failed else "every tool"
+            click.echo(f"{which} is as it was pinned")
         for line in _lines(changes, found):
             click.echo(line)
     if changes:
@@ -74,7 +83,7 @@ def _lines(changes: Sequence[Change], found: Sequence[Assessment]) -> list[str]:
     from gateway.author.assess import shown
 
     tools = {(one.server, tool.name): tool for one in found for tool in one.tools}
-    lines = [] if changes else ["every tool is as it was pinned"]
+    lines = []
     for one in changes:
         name = shown(one.tool)
         words = {

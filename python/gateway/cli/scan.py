@@ -141,6 +141,11 @@ def command(
         answers = ask(targets, timeout_s)
         listings = [listing for listing in answers if listing is not None]
         failed = len(listings) < len(answers)
+    if not listings:
+        # Nobody told anything: an empty report, lock or comparison would look like good news.
+        if style == "json":
+            click.echo(json.dumps({"changes" if differs or accept else "servers": []}))
+        raise click.exceptions.Exit(EXIT_UNAVAILABLE)
     found = assess(listings, own)
     if page is not None:
         _write(page, _html(found))
@@ -149,7 +154,7 @@ def command(
     if locks:
         locking.pin(lock_file, listings)
     if differs or accept:
-        locking.differ(lock_file, listings, found, accept, style)
+        locking.differ(lock_file, listings, found, accept, style, failed=failed)
     elif style == "json":
         click.echo(json.dumps(data(found)))
     else:

@@ -239,7 +239,7 @@ fn digest_from(text: &str) -> Option<DefinitionDigest> {
     Some(digest)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     #![expect(clippy::expect_used, reason = "a test")]
 
