@@ -11,7 +11,7 @@ BENCH := .cache/bench-dependencies
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate campaign manifests image-test e2e-cluster bench bench-quick bench-rust stress soak gate fuzz
+.PHONY: help demo test install build release format lint typecheck test-rust test-python e2e lock all clean loom models simulate campaign manifests image-test e2e-cluster bench bench-quick bench-rust bench-replay stress soak gate fuzz
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -76,6 +76,9 @@ bench-quick: $(BENCH) ## Measure the main things and print them (needs wrk, ngin
 
 bench-rust: ## Measure the parts of the core by themselves
 	@cargo bench --locked --package gateway-core
+
+bench-replay: $(CORE) ## Replay a log of a million lines, and say what it took
+	@$(VENV)/python -m bench.replay
 
 stress: $(BENCH) ## Measure what becomes of calls under pressure (needs wrk, nginx; six minutes)
 	@$(VENV)/python -m bench.stress
