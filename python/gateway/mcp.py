@@ -31,6 +31,9 @@ TASKS_LIST = "tasks/list"
 """Of 2025-11-25. A server may know its clients by the gateway's credentials only, and so list the
 tasks of all grants."""
 
+CANCELLED = "notifications/cancelled"
+"""Of clients with a session; others close the request."""
+
 MAX_SESSION_ID_BYTES = 1024
 """Longer session ids are taken for a fault of the server that chose them."""
 

@@ -27,6 +27,7 @@ from support.door import (
     call,
     end,
     event,
+    message,
     modern,
     modern_headers,
     piece,
@@ -243,6 +244,35 @@ def test_a_client_that_leaves_is_held_no_longer(path: Path) -> None:
             assert [one.state for one in office.store.all(office.now)] == [State.APPROVED]
             assert [line["code"] for line in office.lines()] == ["approval-required"]
             assert office.rig.door.in_flight == 0
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("ident", "other_session", "ends"),
+    [("one", False, True), ("two", False, False), (1, False, False), ("one", True, False)],
+)
+def test_a_session_may_cancel_what_it_waits_for(
+    path: Path, ident: object, other_session: bool, ends: bool
+) -> None:
+    async def work() -> None:
+        async with open_office(path, wait_s=WAIT_S) as office:
+            mine = await office.rig.open_session(b"mine")
+            other = await office.rig.open_session(b"other")
+            client = Listener(office, pay(), mine)
+            await client.heard.wait()
+            cancel = message("notifications/cancelled", {"requestId": ident}, id=None)
+            reply = await office.rig.client.post(cancel, other if other_session else mine)
+            assert reply.status == 202
+            if not ends:
+                office.decide()
+            last = (await client.reply()).json_events[-1]["result"]
+            paid = [seen for seen in office.rig.upstream.seen if b"pay" in seen.body]
+            assert len(paid) == (not ends)
+            assert ("_meta" in last) == ends
+            if ends:
+                assert "was cancelled" in last["content"][0]["text"]
+                assert len(office.waiting()) == 1, "it goes on to wait for a person"
 
     run(work())
 

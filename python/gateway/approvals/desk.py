@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import orjson
 
 from gateway._core import Approval as Said
 from gateway.approvals.calls import digest, parameters
@@ -57,6 +59,19 @@ async def _patiently(decided: Awaitable[None], _: str) -> None:
     await decided
 
 
+class GivenUp(StoreError):
+    """The client does not want it any more."""
+
+
+class _Held(NamedTuple):
+    """A call that is held."""
+
+    id: str
+    """Of the request that it waits for."""
+    caller: Caller
+    request_id: bytes | None
+
+
 class Desk:
     """Asks for approvals, and uses them.
 
@@ -85,7 +100,7 @@ class Desk:
         self._wait_s = settings.wait_s
         self._troubled = False
         self._draining = False
-        self._held: dict[asyncio.Future[None], str] = {}
+        self._held: dict[asyncio.Future[None], _Held] = {}
         """Calls that are held, and the requests that they wait for."""
         self._looking: asyncio.Task[None] | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -157,7 +172,7 @@ class Desk:
                 found = await self._found(caller, body, held, hold)
                 said = _said(found)
             except StoreError as error:
-                self._outcomes["unavailable"] += 1
+                self._outcomes["unavailable"] += not isinstance(error, GivenUp)
                 said = Said("unavailable", policy=held.policy, remark=self._reason(error))
             finally:
                 # Also where nobody waits for it any more: each request is told of once.
@@ -185,7 +200,8 @@ class Desk:
             self._outcomes["asked"] += 1
             self.pending += 1
         while found.state is State.PENDING and self._may_hold() and loop.time() < deadline:
-            await hold(self._decided(found.id, deadline), found.id)
+            this = _Held(found.id, caller, held.request_id)
+            await hold(self._decided(this, deadline), found.id)
             found = await self._claimed(claim)
         self._troubled = False
         return found
@@ -232,7 +248,7 @@ class Desk:
 
     def _reason(self, error: StoreError) -> str:
         """What the agent is told; where the file is, is not its business."""
-        if isinstance(error, (StoreFull, Unshowable)):
+        if isinstance(error, (StoreFull, Unshowable, GivenUp)):
             return str(error)
         if not self._troubled:
             _log.error("calls that need an approval are refused: %s", error)
@@ -244,10 +260,29 @@ class Desk:
     def _may_hold(self) -> bool:
         return len(self._held) < self._most_held and not self._draining
 
-    async def _decided(self, id: str, deadline: float) -> None:
-        """Wait until a request does not wait any more, or a time of the event loop."""
+    def give_up(self, caller: Caller, notification: bytes) -> None:
+        """Hold a call no longer that its session cancels, and refuse it.
+
+        Args:
+            notification: `notifications/cancelled`, admitted.
+        """
+        params = orjson.loads(notification).get("params")
+        ident = params.get("requestId") if isinstance(params, dict) else None
+        if caller.session is None or ident is None:
+            return  # without a session, closing the request says it
+        for decided, held in self._held.items():
+            mine = held.caller == caller and held.request_id is not None
+            if mine and _same(orjson.loads(held.request_id or b""), ident) and not decided.done():
+                decided.set_exception(GivenUp("the call was cancelled"))
+
+    async def _decided(self, held: _Held, deadline: float) -> None:
+        """Wait until a request does not wait any more, or a time of the event loop.
+
+        Raises:
+            GivenUp: the client cancelled the call.
+        """
         decided = asyncio.get_running_loop().create_future()
-        self._held[decided] = id
+        self._held[decided] = held
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
         try:
@@ -266,8 +301,8 @@ class Desk:
                 waiting = await self._in_thread(lambda: self._store.waiting(self._clock()))
             except StoreError:
                 waiting = set()  # who asks again is told
-            for decided, id in self._held.items():
-                if id not in waiting and not decided.done():
+            for decided, held in self._held.items():
+                if held.id not in waiting and not decided.done():
                     decided.set_result(None)
 
     async def _sweep(self) -> None:
@@ -278,6 +313,11 @@ class Desk:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self._thread.submit(work))
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two ids are the same; 1 and `"1"` are not, nor are 1 and true."""
+    return type(one) is type(other) and one == other
 
 
 def _wanted(caller: Caller, body: bytes, held: Decision) -> Wanted:

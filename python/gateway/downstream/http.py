@@ -29,6 +29,7 @@ from gateway.errors import GatewayError, UpstreamError
 from gateway.identity import Callers, Identity, Known
 from gateway.listing import filter_tasks
 from gateway.mcp import (
+    CANCELLED,
     EXTENSION,
     LAST_EVENT_ID,
     LISTEN,
@@ -355,6 +356,8 @@ class HttpDoor:
         body: bytes,
     ) -> None:
         """Pass an allowed message on, and settle its reservation by what becomes of it."""
+        if decision.method == CANCELLED and point.desk is not None:
+            point.desk.give_up(caller, body)
         sessions = visit.service.sessions
         exchange = Exchange(
             grant=visit.grant,

@@ -101,7 +101,10 @@ pub(super) fn serve<'s, 'a: 's>(
         });
         return Ok(Received::Answer(forward::answer(&answer, false)));
     }
-    if !gate.is_simple(&decision, body) {
+    // A call that is held for a person may be what is cancelled.
+    let cancels = route.engine.options().approvals
+        && decision.method.as_deref() == Some("notifications/cancelled");
+    if cancels || !gate.is_simple(&decision, body) {
         let decided = Some((route, seen.way.token, caller, decision));
         return Ok(hand_over(&Head::read(input)?, body, decided));
     }

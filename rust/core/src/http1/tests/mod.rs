@@ -7,6 +7,7 @@
 
 mod again;
 mod answer;
+mod approvals;
 mod chunked;
 mod cuts;
 mod field;
