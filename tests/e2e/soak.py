@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from counting import speaking
-from processes import INTERLOCK, PATIENCE_S, Sidecar, children, write_policy
+from processes import INTERLOCK, Sidecar, children, write_policy
 from soak_verdict import (
     History,
     Kill,
@@ -50,6 +50,8 @@ UPSTREAM_S = 7.0
 KILL_S = 14.0
 """Beyond the ten seconds after which the supervisor replaces a worker at once."""
 SAMPLE_S = 1.0
+LONG_S = 200.0
+"""Bound on every wait; a machine that stands still for minutes meanwhile ends no soak."""
 WARM_SHARE, WARM_S = 0.25, 60.0
 """What of the time is not looked at, and how much of that at most."""
 
@@ -241,7 +243,7 @@ class Soak:
             await asyncio.wait_for(asyncio.Event().wait(), 0.02)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(LONG_S):
             while not holds():
                 await self._look_again()
 
@@ -250,7 +252,7 @@ class Soak:
 
     async def _get(self, path: str) -> str:
         def get() -> str:
-            with urllib.request.urlopen(self._sidecar.admin + path, timeout=PATIENCE_S) as answer:
+            with urllib.request.urlopen(self._sidecar.admin + path, timeout=LONG_S) as answer:
                 text: str = answer.read().decode()
                 return text
 
