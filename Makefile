@@ -84,7 +84,7 @@ stress: $(BENCH) ## Measure what becomes of calls under pressure (needs wrk, ngi
 	@$(VENV)/python -m bench.stress
 
 soak: $(CORE) ## Keep it under a mixed load for SECONDS (600) while workers and servers come and go, and judge it
-	@$(VENV)/python tests/e2e/soak.py --store --seconds $(or $(SECONDS),600)
+	@PYTHONPATH=tests $(VENV)/python tests/e2e/soak.py --store --seconds $(or $(SECONDS),600)
 
 gate: $(DEPS) ## Count the instructions of a decision and of a request (needs valgrind)
 	@$(VENV)/python -m bench.gate

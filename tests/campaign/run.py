@@ -57,7 +57,7 @@ def storm(until_s: float, first: int) -> str:
     while not figures or time.monotonic() < until_s:
         seed = str(first + len(figures))
         command = [sys.executable, "tests/e2e/storm.py", "--seed", seed, "--events", "60"]
-        figures.append(run(command))
+        figures.append(run(command, PYTHONPATH="tests"))
         print(f"storm: {figures[-1]}", file=sys.stderr)
     return f"storm: {len(figures)} storms of 60 events from seed {first}, 0 windows over"
 

@@ -5,7 +5,8 @@ Two workers, the decision log on. Of the workers one is never killed, so that it
 open files can be watched from the beginning to the end. `soak_verdict` says what must hold.
 
 By itself: `make soak` (ten minutes; SECONDS=3600 for an hour), or
-`python tests/e2e/soak.py --seconds 60`. Progress goes to standard error; the figures come last.
+`PYTHONPATH=tests python tests/e2e/soak.py --seconds 60`. Progress goes to standard error; the
+figures come last.
 """
 
 from __future__ import annotations

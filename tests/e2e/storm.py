@@ -7,7 +7,8 @@ no window may have more than the quota. A call that straddles a boundary is coun
 the figures say how many there were.
 
 What happens, and in which order, follows from the seed; when, from how many answers there were.
-Nothing waits for a length of time. By itself: `python tests/e2e/storm.py --seed 7 --events 200`.
+Nothing waits for a length of time. By itself:
+`PYTHONPATH=tests python tests/e2e/storm.py --seed 7 --events 200`.
 """
 
 from __future__ import annotations
@@ -327,7 +328,8 @@ def main() -> None:
             print(asyncio.run(storm))
         except AssertionError as error:
             command = f"python tests/e2e/storm.py --seed {options.seed} --events {options.events}"
-            raise SystemExit(f"{error}\nreplay: {command} --workers {options.workers}") from error
+            command = f"PYTHONPATH=tests {command} --workers {options.workers}"
+            raise SystemExit(f"{error}\nreplay: {command}") from error
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from support.process import WAIT_S, Sidecar, command, request, sidecar, tools_call, until, upstream
+from support.process import Sidecar, command, request, sidecar, tools_call, until, upstream
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -170,7 +170,7 @@ def test_neither_secret_nor_url_is_in_what_the_sidecar_says(tmp_path: Path) -> N
             assert pay(it, 1) == "approval-required"
             until(lambda: bool(told.came), "it is told")
             assert it.stop() == 0
-            said = "".join(iter(lambda: it.lines.get(timeout=WAIT_S), ""))
+            said = it.all_output()
     assert "told later: it answered 500" in said
     for secret in ("T0K", base64.b64encode(KEY).decode(), TOKEN):
         assert secret not in said

@@ -277,7 +277,7 @@ def test_nothing_secret_is_in_what_it_leaves(policy: Path, tmp_path: Path) -> No
             assert request(it.mcp, "POST", "/mcp", raw[:-1], plain).status == 400
             metrics = it.get("/metrics").body
             assert it.stop() == 0
-            told = "".join(iter(it.lines.get_nowait, "")) if not it.lines.empty() else ""
+            told = it.all_output()
     left = log.read_text() + told + metrics.decode()
     assert "password" in left
     assert not [secret for secret in secrets if secret in left]

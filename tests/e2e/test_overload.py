@@ -45,7 +45,7 @@ def configuration(folder: Path, upstream: str, **log: Any) -> Path:
 
 def counted(admin: str) -> Counter[str]:
     """Decisions by code, of a scrape."""
-    with urllib.request.urlopen(f"{admin}/metrics", timeout=PATIENCE_S) as answer:
+    with urllib.request.urlopen(f"http://{admin}/metrics", timeout=PATIENCE_S) as answer:
         text = answer.read().decode()
     found = re.findall(r'interlock_decisions_total{.*code="([^"]+)"} (\S+)', text)
     return Counter({code: int(float(value)) for code, value in found})

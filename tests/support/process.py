@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import queue
-import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-READY = re.compile(r"interlock ready: mcp=http://([^/]+)/mcp\S*(?: mcp=\S+)* admin=\S+")
+from support.program import INTERLOCK, READY, Program, children, environment
+
 WAIT_S = 20.0
 """Bound on every wait; reached only by a failing test."""
 HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
@@ -114,14 +111,16 @@ class Answer:
         return str(result["_meta"]["interlock/decision"]["code"])
 
 
-@dataclass
-class Sidecar:
-    """A running `interlock run`."""
+class Sidecar(Program):
+    """A running `interlock run`.
 
-    process: subprocess.Popen[bytes]
-    lines: queue.Queue[str]
-    mcp: str = ""
-    admin: str = ""
+    Attributes:
+        mcp: HOST:PORT of its data port.
+        admin: HOST:PORT of its admin port, or `none`.
+    """
+
+    mcp: str
+    admin: str
 
     def get(self, path: str, **headers: str) -> Answer:
         """Ask the admin port."""
@@ -138,19 +137,13 @@ class Sidecar:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self) -> int:
-        """The exit code, within the bound."""
-        return self.process.wait(WAIT_S)
-
     def stop(self) -> int:
         """Ask it to end; the exit code."""
-        self.signal(signal.SIGTERM)
-        return self.wait()
+        return self.terminate()
 
     def workers(self) -> list[int]:
         """Process ids of its children."""
-        pid = self.process.pid
-        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return children(self.process.pid)
 
 
 def request(
@@ -174,7 +167,7 @@ def request(
 def command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run `interlock` to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
+        [*INTERLOCK, *arguments],
         capture_output=True,
         text=True,
         timeout=WAIT_S,
@@ -186,47 +179,11 @@ def command(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Co
 @contextmanager
 def sidecar(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Sidecar]:
     """`interlock run` on free ports, from its ready line to the end of the block."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "gateway", "run"),
-            *("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
-            *arguments,
-        ],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=environment(env),
-    )
-    lines: queue.Queue[str] = queue.Queue()
-    reading = threading.Thread(target=_read, args=(process, lines))
-    reading.start()
-    running = Sidecar(process, lines)
-    try:
-        seen = []
-        while not running.mcp:
-            seen.append(lines.get(timeout=WAIT_S))
-            assert seen[-1], f"it ended before it was ready: {seen}"
-            if ready := READY.match(seen[-1]):
-                running.mcp = ready[1]
-                running.admin = seen[-1].strip().rpartition("admin=http://")[2]
-        yield running
-    finally:
-        if process.poll() is None:
-            for pid in [*running.workers(), process.pid]:
-                os.kill(pid, signal.SIGKILL)
-        process.wait(WAIT_S)
-        reading.join(WAIT_S)
-        assert process.stderr is not None
-        process.stderr.close()
-
-
-def _read(process: subprocess.Popen[bytes], lines: queue.Queue[str]) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        lines.put(line.decode())
-    lines.put("")
-
-
-def environment(extra: dict[str, str] | None) -> dict[str, str]:
-    """This process's environment without what a developer set for their own sidecar."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("INTERLOCK_")}
-    return {**kept, **(extra or {})}
+    ports = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    with Sidecar((*INTERLOCK, "run", *ports, *arguments), env=env) as running:
+        try:
+            ready = running.wait_for_line(READY)
+            running.mcp, running.admin = urlsplit(ready["mcp"]).netloc, ready["admin"]
+            yield running
+        finally:
+            running.kill_all()  # what is under way gets no grace
