@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, complain, report
+from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, cannot, complain, report
 
 
 @click.command("convert")
@@ -48,8 +48,7 @@ def command(source: Path, output: Path | None, style: str) -> None:
         try:
             output.write_text(text, encoding="utf-8")
         except OSError as error:
-            report(f"error: cannot write `{output}`: {(error.strerror or str(error)).lower()}")
-            raise click.exceptions.Exit(EXIT_INVALID) from error
+            cannot("write", output, error)
     elif style == "text":
         click.echo(text, nl=False)
     if any(note.level == "lost" for note in converted.notes):

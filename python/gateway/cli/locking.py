@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, report
+from gateway.cli.problems import EXIT_PROBLEMS, cannot, report
 
 if TYPE_CHECKING:
     from gateway.author.assess import Assessment
@@ -110,5 +110,4 @@ def _put(lock: Lock, path: Path) -> None:
     try:
         write(lock, path)
     except OSError as error:
-        report(f"error: cannot write `{path}`: {(error.strerror or str(error)).lower()}")
-        raise click.exceptions.Exit(EXIT_INVALID) from error
+        cannot("write", path, error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -21,6 +21,16 @@ EXIT_INTERNAL = 70
 def report(line: str) -> None:
     """Print one line on standard error."""
     click.echo(line, err=True)
+
+
+def cannot(verb: str, path: object, error: OSError) -> NoReturn:
+    """Say that a file cannot be read or written, and exit.
+
+    Raises:
+        click.exceptions.Exit: always.
+    """
+    report(f"error: cannot {verb} `{path}`: {(error.strerror or str(error)).lower()}")
+    raise click.exceptions.Exit(EXIT_INVALID) from error
 
 
 def complain(*problems: Problem | Fault) -> None:
@@ -42,7 +52,7 @@ def load_policy(path: Path) -> PolicySet:
     try:
         return PolicySource(path).load()
     except OSError as error:
-        report(f"error: cannot read `{path}`: {error.strerror or error}")
+        cannot("read", path, error)
     except PolicyError as error:
         from gateway.author.document import Fault
 

@@ -13,6 +13,7 @@ from gateway.cli.problems import (
     EXIT_INVALID,
     EXIT_PROBLEMS,
     EXIT_UNAVAILABLE,
+    cannot,
     load_policy,
     report,
 )
@@ -80,8 +81,7 @@ def command(
     try:
         result = Replayer(policies, read(policy)).run(calls)
     except OSError as error:
-        report(f"error: cannot read `{error.filename}`: {(error.strerror or str(error)).lower()}")
-        raise click.exceptions.Exit(EXIT_INVALID) from error
+        cannot("read", error.filename, error)
     if not result.calls:
         report("error: there are no calls to decide")
         report(f"help: {calls.unread.first or 'look at --grant and --server, and at the files'}")
@@ -228,5 +228,4 @@ def _draw(path: Path, result: Replay) -> None:
     try:
         figure.savefig(path, format="svg")
     except OSError as error:
-        report(f"error: cannot write `{path}`: {(error.strerror or str(error)).lower()}")
-        raise click.exceptions.Exit(EXIT_INVALID) from error
+        cannot("write", path, error)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli import locking
-from gateway.cli.problems import EXIT_INVALID, EXIT_UNAVAILABLE, report
+from gateway.cli.problems import EXIT_INVALID, EXIT_UNAVAILABLE, cannot, report
 from gateway.cli.servers import (
     Split,
     ask,
@@ -230,5 +230,4 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        report(f"error: cannot write `{path}`: {(error.strerror or str(error)).lower()}")
-        raise click.exceptions.Exit(EXIT_INVALID) from error
+        cannot("write", path, error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from gateway.cli.options import handed
-from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, report
+from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, cannot, report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +140,7 @@ def saved(path: Path, name: str) -> Listing:
     try:
         return Listing(name or path.stem, saved(path.read_bytes()))
     except OSError as error:
-        report(f"error: cannot read `{path}`: {(error.strerror or str(error)).lower()}")
+        cannot("read", path, error)
     except Unreadable as error:
         report(f"error: `{path}`: {error}")
         report("help: it should hold the JSON that a server answers to `tools/list`")

@@ -13,6 +13,7 @@ from gateway.cli.problems import (
     EXIT_INVALID,
     EXIT_PROBLEMS,
     EXIT_UNAVAILABLE,
+    cannot,
     complain,
     report,
 )
@@ -55,8 +56,7 @@ def summarise(logs: tuple[Path, ...], metrics: str | None, style: str) -> None:
     try:
         summary = add_up(calls)
     except OSError as error:
-        report(f"error: cannot read `{error.filename}`: {(error.strerror or str(error)).lower()}")
-        raise click.exceptions.Exit(EXIT_INVALID) from error
+        cannot("read", error.filename, error)
     if not summary.calls:
         report("error: there are no calls in it")
         report(f"help: {calls.unread.first or 'give decision logs'}")
@@ -99,8 +99,7 @@ def promote(policy: Path, rule: str, dry_run: bool, style: str) -> None:
             report(f"help: {error.help}")
         raise click.exceptions.Exit(EXIT_PROBLEMS) from error
     except OSError as error:
-        report(f"error: cannot write `{policy}`: {(error.strerror or str(error)).lower()}")
-        raise click.exceptions.Exit(EXIT_INVALID) from error
+        cannot("write", policy, error)
     if style == "json":
         click.echo(json.dumps({"policy": str(policy), "rule": rule, "mode": "enforce"}))
     else:

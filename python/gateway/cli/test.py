@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.author.calls import counted
-from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, complain, load_policy, report
+from gateway.cli.problems import EXIT_INVALID, EXIT_PROBLEMS, cannot, complain, load_policy, report
 
 if TYPE_CHECKING:
     from gateway._core import PolicySet
@@ -200,5 +200,4 @@ def _write_junit(path: Path, suites: dict[str, list[Result]], seconds: float) ->
     try:
         path.write_bytes(document(suites, words, seconds))
     except OSError as error:
-        report(f"error: cannot write `{path}`: {(error.strerror or str(error)).lower()}")
-        raise click.exceptions.Exit(EXIT_INVALID) from error
+        cannot("write", path, error)
