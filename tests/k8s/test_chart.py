@@ -214,6 +214,22 @@ def test_a_changed_policy_starts_pods_anew_only_if_asked_to() -> None:
     assert template(rolloutOnChange=True) != template(rolloutOnChange=True, **policies)
 
 
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [("enforced", None), ("gateway-ha", "https://wiki.example.com/interlock/runbook")],
+)
+def test_alerts_link_to_a_runbook_where_there_is_one(name: str, link: str | None) -> None:
+    (rules,) = [one for one in rendered(f"{name}.yaml") if one["kind"] == "PrometheusRule"]
+    alerts = [
+        rule for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule
+    ]
+    assert len(alerts) > 10
+    for alert in alerts:
+        told = alert["annotations"].get("runbook_url")
+        assert told == (None if link is None else f"{link}#{alert['alert'].lower()}")
+        assert alert["annotations"]["summary"]
+
+
 def test_the_version_is_that_of_the_product() -> None:
     declared = yaml.safe_load((CHART / "Chart.yaml").read_text())
     project = (ROOT / "pyproject.toml").read_text()
