@@ -10,12 +10,14 @@ import asyncio
 import hashlib
 import json
 import os
+import signal
 import socket
 import sqlite3
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -378,3 +380,20 @@ def test_the_sweep_tells_how_many_wait(policy: Path, store: Path) -> None:
         it.call("once")
         until(lambda: b"interlock_approvals_pending 2" in it.get("/metrics").body, "the gauge")
         assert b'interlock_approvals_total{outcome="asked"} 2' in it.get("/metrics").body
+
+
+def test_a_killed_sidecar_lets_nothing_through_twice(policy: Path, store: Path) -> None:
+    with upstream() as server, ThreadPoolExecutor(1) as pool:
+        with started(policy, store, server.url) as it:
+            assert it.call("pay") == "approval-required"
+            approve(store)
+            server.go_on.clear()
+            lost = pool.submit(it.call, "pay")
+            assert server.arrived.wait(WAIT_S)
+            it.signal(signal.SIGKILL)
+            it.wait()
+            server.go_on.set()
+            assert isinstance(lost.exception(WAIT_S), OSError | HTTPException)
+        with started(policy, store, server.url) as it:
+            assert it.call("pay") == "approval-required", "the server may have done it"
+        assert len(server.calls) == 1
