@@ -24,13 +24,13 @@ from support.process import (
     WAIT_S,
     Sidecar,
     Upstream,
-    environment,
     request,
     sidecar,
     tools_call,
     until,
     upstream,
 )
+from support.program import environment
 
 pytestmark = pytest.mark.e2e
 

@@ -170,8 +170,7 @@ def test_no_secret_is_in_what_it_leaves(fast: bool, tmp_path: Path) -> None:
             told.append(it.get("/readyz", **operators).body.decode())
             until(lambda: len(taken.spans) >= 8, "spans")
             assert it.stop() == 0
-            while line := it.lines.get(timeout=10):
-                told.append(line)
+            told.append(it.all_output())
     told += [f"{answer.headers} {answer.body.decode()}" for answer in answers]
     told += [(tmp_path / "log.jsonl").read_text(), str(taken.spans)]
     left = "\n".join(told)
