@@ -435,6 +435,7 @@ class Spans:
     def close(self) -> None:
         """Keep no more, and let nobody wait."""
 
+@final
 class Engine:
     """The decision point of one grant on one server."""
 
