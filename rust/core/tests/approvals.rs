@@ -224,3 +224,22 @@ fn shadow_mode_asks_nobody() {
     assert!(passed.allowed && !passed.held);
     assert_eq!(passed.shadow[0].code, Code::ApprovalRequired);
 }
+
+#[test]
+fn what_a_requirement_refuses_is_refused_before_anybody_is_asked() {
+    let table = Arc::new(LimitTable::anonymous(64).expect("memory"));
+    let text = r#"{"version":"1","default":"deny","tools":{"pay":{"action":"require_approval",
+        "require":[{"conditions":[{"path":"args.amount","op":"lt","value":100}]}]}}}"#;
+    let options = Options {
+        approvals: true,
+        ..Options::default()
+    };
+    let engine = Engine::new(policy(text), table, options);
+    let refused = decide(&engine, &pay(150), None);
+    assert_eq!(
+        (refused.code, refused.held),
+        (Code::RequirementUnmet, false)
+    );
+    let asked = decide(&engine, &pay(50), None);
+    assert_eq!((asked.code, asked.held), (Code::ApprovalRequired, true));
+}
