@@ -85,6 +85,12 @@ MUTANTS = (
         "debt_ns.saturating_sub(latest().since(stamp)).min(tat)",
         "debt_ns.saturating_sub(0 * latest().since(stamp)).min(tat)",
     ),
+    Mutant(
+        "a word of a newer window is taken for an old one",
+        f"{LIMIT}/window.rs",
+        "        word.epoch + word.sealed as u64",
+        "        word.epoch * word.sealed as u64",
+    ),
 )
 
 ORDERINGS = (
