@@ -2,7 +2,8 @@
 //!
 //! The message is the tools/call of 330 bytes, the policy has 100 tools with three limits each. Cases that end in
 //! `-logged` are what the serving thread does with the decision log on: the log's place takes nothing until the end, so
-//! that its writer stands still. Those in `-written` are the same and all of the writer's work behind it.
+//! that its writer stands still. Those in `-written` are the same and all of the writer's work behind it. `-traced` is with
+//! spans and without a log.
 
 #![expect(
     clippy::expect_used,
@@ -24,9 +25,10 @@ use gateway_core::ledger::{End, Entry, Ledger};
 use gateway_core::limit::LimitTable;
 use gateway_core::policy::PolicySet;
 use gateway_core::time::Nanos;
+use gateway_core::trace::Sampling;
 use gateway_log::file::{Found, Rotation};
 use gateway_log::sink::Sink;
-use gateway_log::{Log, Overflow, Target};
+use gateway_log::{Log, Overflow, Spans, Target};
 
 const NOW: Nanos = Nanos(1_772_445_605 * Nanos::SECOND);
 const TOOLS: usize = 100;
@@ -111,6 +113,20 @@ fn logged(writes: bool, work: impl FnOnce(&Arc<Engine>)) {
         // No destructor is to do what the writer would have done.
         std::process::exit(0);
     }
+}
+
+/// Does this with spans of everything, without a log; nobody fetches them, and all find room.
+fn traced(work: impl FnOnce(&Arc<Engine>)) {
+    let all = 1 << 64;
+    let sampling = Sampling {
+        root: all,
+        sampled: all,
+        unsampled: all,
+    };
+    let spans = Spans::new(None, sampling, usize::MAX);
+    work(&engine(Some(spans.ledger())));
+    // No destructor is to do what an exporter would have done.
+    std::process::exit(0);
 }
 
 fn engine(ledger: Option<Arc<dyn Ledger>>) -> Arc<Engine> {
@@ -217,6 +233,7 @@ fn main() {
         "decide-refused" => decide("tool_x", times),
         "http-refused" => refuse(&engine(None), times),
         "http-allowed" => relay(&engine(None), times),
+        "http-allowed-traced" => traced(|engine| relay(engine, times)),
         "http-refused-logged" => logged(false, |engine| refuse(engine, times)),
         "http-allowed-logged" => logged(false, |engine| relay(engine, times)),
         "http-refused-written" => logged(true, |engine| refuse(engine, times)),
