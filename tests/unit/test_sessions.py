@@ -133,9 +133,9 @@ def test_what_the_core_is_told_of_a_session() -> None:
         callers = []
         decide = rig.engine.decide
 
-        def spy(caller: object, *rest: object) -> object:
+        def spy(caller: object, *rest: object, **more: object) -> object:
             callers.append(caller)
-            return decide(caller, *rest)
+            return decide(caller, *rest, **more)
 
         rig.engine.decide = spy  # type: ignore[attr-defined]
         await rig.client.post(message("ping"), fields)
