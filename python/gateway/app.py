@@ -201,7 +201,7 @@ class Gateway:
 
     def drain(self) -> None:
         """Finish what runs, and refuse what comes from now on."""
-        self._door.draining = True
+        self._door.load.draining = True
         self._not_ready = ["draining"]
         if self.desk is not None:
             self.desk.drain()

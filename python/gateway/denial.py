@@ -17,6 +17,7 @@ from gateway.errors import GatewayError, UpstreamReason
 from gateway.mcp import is_recent
 
 if TYPE_CHECKING:
+    from gateway._core import Decision
     from gateway.asgi import Headers
 
 Answer: TypeAlias = "tuple[int, Headers, bytes]"
@@ -143,6 +144,19 @@ def refuse(
     if wording.status == 503:
         fields.append((b"retry-after", str(RETRY_AFTER_S).encode()))
     return wording.status, fields, json.dumps(body, separators=(",", ":")).encode()
+
+
+def fault(decision: Decision | None, code: str) -> Answer:
+    """The answer to a request that was let through and could not be served.
+
+    Args:
+        decision: its message's; None where it carries none.
+        code: a key of `WORDINGS`.
+    """
+    if decision is None:
+        return refuse(code)
+    wording = WORDINGS[code]
+    return decision.fault(code, wording.message, status=wording.status)
 
 
 def unknown_task(request_id: bytes) -> Answer:

@@ -144,7 +144,7 @@ def test_a_client_that_takes_nothing_is_reset(
                 assert not was_reset(client)
                 wire.check(wire._stalled + 30.1)
             await until(lambda: was_reset(client))
-            await until(lambda: not cast("Any", side.gateway.data).in_flight)
+            await until(lambda: not cast("Any", side.gateway.data).load.in_flight)
             client.close()
 
     run(main())
@@ -161,7 +161,7 @@ def test_an_answer_without_end_ends_for_a_client_that_left(
             await until(lambda: side.server.asked)
             client.close()
             await until(lambda: not side.server.live)
-            assert not cast("Any", side.gateway.data).in_flight
+            assert not cast("Any", side.gateway.data).load.in_flight
 
     run(main())
 
@@ -210,7 +210,7 @@ def test_what_is_over_the_bound_is_answered_and_not_charged(
                 side.server.left.set()
                 for caller in served:
                     assert b'"result":{}' in (await caller.answer())[1]
-                await until(lambda: not cast("Any", side.gateway.data).in_flight)
+                await until(lambda: not cast("Any", side.gateway.data).load.in_flight)
             (route,) = side.gateway.routes()
             usage = route.engine.usage(route.caller)
             assert {each["used"] for each in usage if each["counter"] == "capped"} == {0}
@@ -238,7 +238,7 @@ def test_what_is_over_the_bound_is_refused_before_it_is_decided(
             assert b'"code":"overloaded"' in (await (await Caller.of(side, "denied")).answer())[1]
             side.server.left.set()
             await served.answer()
-            await until(lambda: not cast("Any", side.gateway.data).in_flight)
+            await until(lambda: not cast("Any", side.gateway.data).load.in_flight)
             assert b'"code":"tool-denied"' in (await (await Caller.of(side, "denied")).answer())[1]
 
     run(main())

@@ -272,7 +272,7 @@ class Side:
             counters,
             {why: count for route in routes for why, count in route.upstream_errors.items()},
             (
-                self.gateway.data.in_flight,  # type: ignore[attr-defined]
+                self.gateway.data.load.in_flight,  # type: ignore[attr-defined]
                 sum(route.in_flight for route in routes),
             ),
             sum(route.sessions for route in routes),
@@ -359,7 +359,7 @@ class Doors:
         """Until nothing is in flight any more."""
         async with asyncio.timeout(ANSWER_S):
             doors = [cast("Any", side.gateway.data) for side in (self.fast, self.slow)]
-            while any(door.in_flight for door in doors):
+            while any(door.load.in_flight for door in doors):
                 await turns(1)
 
 

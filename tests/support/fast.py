@@ -209,12 +209,12 @@ class FastRig:
                 passage.check(self.port.now)
 
     def drain(self) -> None:
-        self.door.draining = True
+        self.door.load.draining = True
         self.port.drain()
 
     @property
     def in_flight(self) -> tuple[int, int]:
-        return self.door.in_flight, self.traffic.in_flight
+        return self.door.load.in_flight, self.traffic.in_flight
 
     def used(self, counter: str) -> float:
         """How much of a limit is used."""

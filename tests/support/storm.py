@@ -125,7 +125,7 @@ class Storm:
         door = cast("Any", self._side.gateway.data)
         port = self._side.port_of_wires
         async with asyncio.timeout(ANSWER_S):
-            while door.in_flight or (port is not None and port.passages):
+            while door.load.in_flight or (port is not None and port.passages):
                 await turns()
         (route,) = self._side.gateway.routes()
         used = {usage["counter"]: usage["used"] for usage in route.engine.usage(route.caller)}

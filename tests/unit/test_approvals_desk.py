@@ -224,9 +224,9 @@ def test_an_overloaded_gateway_gives_it_back(path: Path) -> None:
     async def work(office: Office) -> None:
         await office.pay()
         office.decide()
-        office.rig.door.draining = True
+        office.rig.door.load.draining = True
         await office.pay()
-        office.rig.door.draining = False
+        office.rig.door.load.draining = False
         assert office.delivered == 0
         await office.pay()
         assert office.delivered == 1

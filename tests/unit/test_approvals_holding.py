@@ -12,6 +12,7 @@ import pytest
 from gateway.approvals import desk
 from gateway.approvals.store import State
 from gateway.downstream import holding
+from gateway.downstream.forwarding import Forwarder
 from gateway.errors import UpstreamError
 from support.door import (
     EVENTS,
@@ -243,7 +244,7 @@ def test_a_client_that_leaves_is_held_no_longer(path: Path) -> None:
             assert office.delivered == 0
             assert [one.state for one in office.store.all(office.now)] == [State.APPROVED]
             assert [line["code"] for line in office.lines()] == ["approval-required"]
-            assert office.rig.door.in_flight == 0
+            assert office.rig.door.load.in_flight == 0
 
     run(work())
 
@@ -330,7 +331,7 @@ def test_a_failure_of_our_own_is_told_in_the_stream(
         async with open_office(path, wait_s=WAIT_S) as office:
             client = Listener(office, pay())
             await client.heard.wait()
-            monkeypatch.setattr(office.rig.door, "_forward", None)
+            monkeypatch.setattr(Forwarder, "message", None)
             office.decide()
             last = (await client.reply()).json_events[-1]
             assert last["id"] == "one"

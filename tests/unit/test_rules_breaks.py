@@ -193,7 +193,7 @@ def test_the_servers_own_cancellation_is_not_mistaken_for_a_client_that_left() -
         with pytest.raises(asyncio.CancelledError):
             await task
         assert rig.engine.outcomes == ["unknown"]
-        assert rig.door.in_flight == 0
+        assert rig.door.load.in_flight == 0
 
     run(main())
 

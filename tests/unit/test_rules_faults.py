@@ -64,7 +64,7 @@ def test_rule_39_a_fault_is_told_in_the_way_the_client_survives(
             assert (reply.header(b"retry-after") is not None) is (status == 503)
         assert rig.engine.outcomes == [outcome] * 5
         assert rig.traffic.errors == {error.reason: 7}
-        assert rig.traffic.in_flight == rig.door.in_flight == 0
+        assert rig.traffic.in_flight == rig.door.load.in_flight == 0
 
     run(main())
 
@@ -91,8 +91,8 @@ def test_rule_39_a_status_of_the_servers_own_passes(status: int) -> None:
 def test_rule_39_what_cannot_be_taken_on_costs_nothing(draining: bool) -> None:
     async def main() -> None:
         rig = Rig(max_in_flight=1)
-        rig.door.draining = draining
-        rig.door.in_flight = 0 if draining else 1
+        rig.door.load.draining = draining
+        rig.door.load.in_flight = 0 if draining else 1
         code = "draining" if draining else "overloaded"
         reply = await rig.client.post(call("t", id=3))
         assert (reply.status, reply.json["id"], reply.json["result"]["isError"]) == (200, 3, True)
@@ -115,7 +115,7 @@ def test_what_helps_running_calls_to_end_passes_while_draining() -> None:
         rig = Rig()
         fields = await rig.open_session()
         rig.sessions.expect_reply("s1", 7, "default")
-        rig.door.draining = True
+        rig.door.load.draining = True
         cancels = message("notifications/cancelled", {"requestId": 1}, id=None)
         assert (await rig.client.post(cancels, fields)).status == 202
         reply = b'{"jsonrpc":"2.0","id":7,"result":{}}'
@@ -138,9 +138,9 @@ def test_rule_39_far_over_the_bound_nothing_is_read() -> None:
         rig = Rig(script, max_in_flight=1)
         first = asyncio.create_task(rig.client.post(call("t", id=1)))
         await going.wait()
-        rig.door.in_flight += 1
+        rig.door.load.in_flight += 1
         third = await rig.client.post(call("t", id=3))
-        rig.door.in_flight -= 1
+        rig.door.load.in_flight -= 1
         second = await rig.client.post(call("t", id=2))
         go.set()
         assert third.status == 503

@@ -303,10 +303,10 @@ def test_limits_are_told_on_admitted_calls_too() -> None:
 def test_what_was_not_sent_is_given_back() -> None:
     async def main() -> None:
         rig = Rig(policy=ONE, max_in_flight=1)
-        rig.door.in_flight = 1
+        rig.door.load.in_flight = 1
         for _ in range(5):
             assert (await rig.client.post(call("t"))).json["result"]["isError"] is True
-        rig.door.in_flight = 0
+        rig.door.load.in_flight = 0
         replies = await asyncio.gather(*(rig.client.post(call("t")) for _ in range(2)))
         assert len(rig.upstream.seen) + sum("isError" in r.json["result"] for r in replies) == 2
 

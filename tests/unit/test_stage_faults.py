@@ -10,9 +10,11 @@ from __future__ import annotations
 import pytest
 
 from gateway._core import Caller
-from gateway.downstream import http
+from gateway.downstream import forwarding, http
 from gateway.downstream.admission import Admission
+from gateway.downstream.forwarding import Forwarder
 from gateway.downstream.http import Callers, HttpDoor
+from gateway.downstream.load import Load
 from gateway.downstream.relay import Relay
 from gateway.enforcement import EnforcementPoint
 from gateway.identity import GrantIdentity
@@ -25,7 +27,7 @@ POLICY = b"""{"version": "1", "default": "deny", "tools": {"t": {"limits": [
 BEFORE = [
     (Admission, "admit"),
     (GrantIdentity, "identify"),
-    (HttpDoor, "_check_load"),
+    (Load, "check"),
     (Admission, "admit_message"),
     (http, "read_body"),
     (http, "is_modern"),
@@ -37,11 +39,11 @@ BEFORE = [
 """Stages until a decision is there."""
 
 BETWEEN = [
-    (HttpDoor, "_forward"),
-    (HttpDoor, "unavailable"),
-    (http, "check_claims"),
+    (Forwarder, "message"),
+    (Load, "unavailable"),
+    (forwarding, "check_claims"),
     (Relay, "__init__"),
-    (HttpDoor, "_pass_on"),
+    (Forwarder, "_pass_on"),
 ]
 """Stages between the decision and the server."""
 
@@ -71,7 +73,7 @@ def test_a_stage_that_fails_forwards_nothing(
     assert reply.status >= 400 or reply.code == "internal-error"
     monkeypatch.undo()
     # Some stages are those that would give the charge back: then it stays, which is safe.
-    assert used(rig) == (0 if name not in ("_forward", "_pass_on") else 2)
+    assert used(rig) == (0 if name not in ("message", "_pass_on") else 2)
     assert run(rig.client.post(call("t"))).json["result"]
     assert len(rig.upstream.seen) == 1
 

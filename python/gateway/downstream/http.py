@@ -13,39 +13,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.denial import FAULT_CODES, WORDINGS, Answer, Refused, refuse
+from gateway.denial import Refused, fault, refuse
 from gateway.downstream.admission import Admission, method_not_allowed
-from gateway.downstream.attend import attend
 from gateway.downstream.body import BodyBounds, ClientGone, read_body
 from gateway.downstream.challenge import Challenge
-from gateway.downstream.claims import check_claims
-from gateway.downstream.headers import for_upstream
+from gateway.downstream.forwarding import Forwarder
 from gateway.downstream.holding import hold_visit
-from gateway.downstream.relay import ClientStalled, Relay
+from gateway.downstream.load import Load
+from gateway.downstream.relay import ClientStalled
 from gateway.downstream.respond import Asked, Responder
 from gateway.downstream.visit import Bounds, Service, Visit
 from gateway.enforcement import PASSING
 from gateway.errors import GatewayError, UpstreamError
 from gateway.identity import Callers, Identity, Known
-from gateway.listing import filter_tasks
-from gateway.mcp import (
-    CANCELLED,
-    EXTENSION,
-    LAST_EVENT_ID,
-    LISTEN,
-    PROTOCOL_VERSION,
-    SESSION_ID,
-    TASKS_LIST,
-    Exchange,
-    is_modern,
-)
+from gateway.mcp import LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, Exchange, is_modern
 from gateway.tls import PEER
 
 if TYPE_CHECKING:
-    from gateway._core import Caller, Decision, DecisionLog, Gate
-    from gateway.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
+    from gateway._core import Caller, Decision, DecisionLog
+    from gateway.asgi import ASGIApp, Receive, Scope, Send
     from gateway.enforcement import EnforcementPoint
-    from gateway.listing import Filter
     from gateway.settings import Settings
 
 _log = logging.getLogger("interlock.http")
@@ -87,12 +74,8 @@ class HttpDoor:
         bounds: Bounds | None = None,
         log: DecisionLog | None = None,
     ) -> None:
-        self.draining = False
-        self.in_flight = 0
-        self.full = False
-        """Whether as many are in flight as may be, as the gates know it."""
-        self.gates: list[Gate] = []
-        """What is told of that: the fast paths'."""
+        self.load = Load(settings.max_in_flight)
+        """What is in flight here and on the fast path."""
         self.scheme = "http" if settings.tls is None else "https"
         self._admission = Admission(settings)
         self._routes = routes
@@ -104,7 +87,7 @@ class HttpDoor:
         self._cut: set[asyncio.Task[Any] | None] = set()
         self._log = log
         self.bounds = bounds or Bounds(BodyBounds(max_bytes=settings.max_body_bytes))
-        self.max_in_flight = settings.max_in_flight
+        self._forwarder = Forwarder(self.load, self.bounds)
 
     def renew(self, settings: Settings) -> None:
         """Tell clients without credentials what these settings say of how to get some."""
@@ -113,7 +96,7 @@ class HttpDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         http1: bool = scope["http_version"].startswith("1")
-        respond = Responder(send, http1=http1, closing=self.draining)
+        respond = Responder(send, http1=http1, closing=self.load.draining)
         decided: Decided | None = scope.get("extensions", {}).get(DECIDED)
         if decided is None:
             await self._answered(respond, self._serve(scope, receive, respond))
@@ -135,7 +118,7 @@ class HttpDoor:
         """
 
         async def resumed(scope: Scope, receive: Receive, send: Send) -> None:
-            respond = Responder(send, http1=True, closing=self.draining)
+            respond = Responder(send, http1=True, closing=self.load.draining)
             respond.decision = decided.decision
             caller = decided.caller
             self._open[asyncio.current_task()] = self._known_by(scope, decided)
@@ -148,9 +131,8 @@ class HttpDoor:
                 modern=modern,
             )
             point = self._point(visit)
-            relay = self._relay(visit, point, caller, exchange)
-            serving = self._settle(visit, point, exchange, relay, serve(relay.send))
-            await self._answered(respond, self._counted(decided.service, serving))
+            serving = self._forwarder.resumed(visit, point, caller, exchange, serve)
+            await self._answered(respond, self.load.counted(decided.service.traffic, serving))
 
         return resumed
 
@@ -169,8 +151,8 @@ class HttpDoor:
                 await self._turn_out(respond)
                 return
             # The grace of a drain is over. An answer is owed all the same: clients die of none.
-            if self.draining and not respond.started:
-                await respond.answer(_fault(respond.decision, "draining"), close=True)
+            if self.load.draining and not respond.started:
+                await respond.answer(fault(respond.decision, "draining"), close=True)
             raise
         except (UpstreamError, ClientStalled, *PASSING):
             raise
@@ -179,7 +161,7 @@ class HttpDoor:
             self._record(respond, "internal-error")
             if respond.started:
                 raise Broken("an answer was begun and cannot be ended") from error
-            await respond.answer(_fault(respond.decision, "internal-error"), close=True)
+            await respond.answer(fault(respond.decision, "internal-error"), close=True)
         finally:
             task = asyncio.current_task()
             self._open.pop(task, None)
@@ -209,7 +191,7 @@ class HttpDoor:
             task.uncancel()
         if respond.started:
             raise Broken("the credentials of an open stream were taken back")
-        await respond.answer(_fault(respond.decision, "unauthenticated"), close=True)
+        await respond.answer(fault(respond.decision, "unauthenticated"), close=True)
 
     def _record(self, respond: Responder, code: str) -> None:
         """Tell the log of a request that was refused without a decision."""
@@ -260,9 +242,9 @@ class HttpDoor:
             raise Refused(refuse("unauthenticated", headers=challenge))
         self._open[asyncio.current_task()] = known
         asked.grant = known.grant
-        self._check_load()
+        self.load.check()
         visit = Visit(scope, receive, respond, fields, service, known.grant)
-        await self._counted(service, serve(visit))
+        await self.load.counted(service.traffic, serve(visit))
 
     async def _serve_decided(
         self, scope: Scope, receive: Receive, respond: Responder, decided: Decided
@@ -273,46 +255,13 @@ class HttpDoor:
         visit = Visit(scope, receive, respond, dict(scope["headers"]), service, caller.grant)
         point = self._point(visit)
         try:
-            self._check_load()
+            self.load.check()
             body = await read_body(receive, self.bounds.body)
         except BaseException as error:
             point.give_back(decision, error.code if isinstance(error, Refused) else None)
             raise
-        await self._counted(service, self._forward(visit, point, caller, decision, body))
-
-    def _check_load(self) -> None:
-        # A request over the bound is still read and answered in its own words, since clients die of
-        # a bare 503; only at twice the bound is that too much to ask.
-        if self.in_flight >= 2 * self.max_in_flight:
-            raise Refused(refuse("overloaded"), close=True)
-
-    async def _counted(self, service: Service, serving: Awaitable[None]) -> None:
-        """Await the serving of a request that counts as in flight."""
-        self.in_flight += 1
-        service.traffic.in_flight += 1
-        if self.in_flight >= self.max_in_flight:
-            self.fill()
-        try:
-            await serving
-        finally:
-            service.traffic.in_flight -= 1
-            self.in_flight -= 1
-            if self.full:
-                self.ease()
-
-    def fill(self) -> None:
-        """If as many are in flight as may be, have the fast path refuse before it decides."""
-        if not self.full and self.in_flight >= self.max_in_flight:
-            self.full = True
-            for gate in self.gates:
-                gate.set_full(True)
-
-    def ease(self) -> None:
-        """One is in flight no more, and perhaps there is room again."""
-        if self.in_flight < self.max_in_flight:
-            self.full = False
-            for gate in self.gates:
-                gate.set_full(False)
+        serving = self._forwarder.message(visit, point, caller, decision, body)
+        await self.load.counted(service.traffic, serving)
 
     async def _post(self, visit: Visit) -> None:
         self._admission.admit_message(visit.fields)
@@ -321,7 +270,7 @@ class HttpDoor:
         session, revision = (None, 0) if modern else self._session(visit)
         point = self._point(visit)
         caller = self._callers.get(visit.grant, visit.service.name, session, revision)
-        headers, full = visit.scope["headers"], self.in_flight > self.max_in_flight
+        headers, full = visit.scope["headers"], self.load.in_flight > self.load.max_in_flight
         decision = point.decide(caller, body, headers, full=full)
         if not decision.held:
             await self._act(visit, point, caller, decision, body)
@@ -345,81 +294,11 @@ class HttpDoor:
             await visit.respond.answer(decision.answer())
             return
         visit.respond.decision = decision
-        await self._forward(visit, point, caller, decision, body)
-
-    async def _forward(
-        self,
-        visit: Visit,
-        point: EnforcementPoint,
-        caller: Caller,
-        decision: Decision,
-        body: bytes,
-    ) -> None:
-        """Pass an allowed message on, and settle its reservation by what becomes of it."""
-        if decision.method == CANCELLED and point.desk is not None:
-            point.desk.give_up(caller, body)
-        sessions = visit.service.sessions
-        exchange = Exchange(
-            grant=visit.grant,
-            server=visit.service.name,
-            decision=decision,
-            session=caller.session,
-            modern=is_modern(visit.version),
-            body=body,
-        )
-        try:
-            if (code := self.unavailable(decision.kind)) is not None:
-                raise Refused(_fault(decision, code), code=code)
-            replies = check_claims(exchange, decision, sessions)
-            relay = self._relay(visit, point, caller, exchange)
-        except BaseException as error:
-            point.give_back(decision, error.code if isinstance(error, Refused) else None)
-            raise
-        serving = self._pass_on(visit, exchange, relay)
-        await self._settle(visit, point, exchange, relay, serving)
-        if 200 <= relay.status < 300:
-            for key in replies:
-                sessions.forget_reply(key)
-
-    def _relay(
-        self, visit: Visit, point: EnforcementPoint, caller: Caller, exchange: Exchange
-    ) -> Relay:
-        decision = exchange.decision
-        return Relay(
-            exchange,
-            visit.service.sessions,
-            _filters(visit, point, caller, decision),
-            [] if decision is None else decision.limit_headers(),
-            visit.respond,
-            outlives=decision is not None and not exchange.modern,
-            bounds=self.bounds.relay,
-        )
-
-    async def _settle(
-        self,
-        visit: Visit,
-        point: EnforcementPoint,
-        exchange: Exchange,
-        relay: Relay,
-        serving: Awaitable[None],
-    ) -> None:
-        """Await the answer to an allowed message, and settle its reservation by how that ends."""
-        decision = exchange.decision
-        assert decision is not None
-        linger_s = 0.0 if exchange.modern else self.bounds.linger_s
-        served = attend(serving, visit.receive, relay.discard, linger_s=linger_s)
-        if decision.method == LISTEN:
-            point.engine.record(decision)  # it may last for days
-        try:
-            await point.settle_by(decision, served, lambda: relay.status)
-        except UpstreamError as error:
-            await self._answer_fault(visit, relay, decision, error)
-            return
-        self._end_session_if_gone(visit, exchange, relay)
+        await self._forwarder.message(visit, point, caller, decision, body)
 
     async def _get(self, visit: Visit) -> None:
         self._admission.admit_stream(visit.fields)
-        if (code := self.unavailable("request")) is not None:
+        if (code := self.load.unavailable("request")) is not None:
             raise Refused(refuse(code))
         await self._bodiless(visit, linger_s=0.0)
 
@@ -441,62 +320,7 @@ class HttpDoor:
         if not self.record("allowed", visit.respond.asked):
             raise Refused(refuse("log-unavailable"), recorded=True)
         caller = self._callers.get(visit.grant, visit.service.name, session, revision)
-        relay = self._relay(visit, point, caller, exchange)
-        serving = self._pass_on(visit, exchange, relay)
-        try:
-            await attend(serving, visit.receive, relay.discard, linger_s=linger_s)
-        except UpstreamError as error:
-            await self._answer_fault(visit, relay, None, error)
-            return
-        if visit.scope["method"] == "DELETE" and 200 <= relay.status < 300 and session is not None:
-            visit.service.sessions.close(session, visit.grant)
-        self._end_session_if_gone(visit, exchange, relay)
-
-    def _pass_on(self, visit: Visit, exchange: Exchange, relay: Relay) -> Awaitable[None]:
-        """Let the server answer."""
-        method: str = visit.scope["method"]
-        decision = exchange.decision
-        headers: Headers = for_upstream(
-            visit.scope["headers"],
-            session=exchange.session,
-            resumes=method == "GET",
-            traceparent=None if decision is None else decision.traceparent,
-        )
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": method,
-            "path": "/",
-            "raw_path": b"/",
-            "query_string": b"",
-            "headers": headers,
-            "extensions": {EXTENSION: exchange},
-        }
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": exchange.body, "more_body": False}
-
-        return visit.service.upstream(scope, receive, relay.send)
-
-    async def _answer_fault(
-        self, visit: Visit, relay: Relay, decision: Decision | None, error: UpstreamError
-    ) -> None:
-        """Say that the server failed, in the way that is left."""
-        visit.service.traffic.errors[error.reason] += 1
-        _log.warning("server `%s`: %s", visit.service.name, error)
-        if relay.discards:
-            return
-        code = FAULT_CODES[error.reason]
-        if not visit.respond.started:
-            await visit.respond.answer(_fault(decision, code))
-            return
-        if decision is None or decision.request_id is None or decision.method == LISTEN:
-            raise error
-        event = relay.closing_event(_fault(decision, code)[2])
-        if event is None:
-            raise error
-        await visit.respond({"type": "http.response.body", "body": event, "more_body": False})
+        await self._forwarder.bodiless(visit, point, caller, exchange, linger_s=linger_s)
 
     def _point(self, visit: Visit) -> EnforcementPoint:
         point = visit.service.points.get(visit.grant)
@@ -519,43 +343,3 @@ class HttpDoor:
     def hosts(self, port: int) -> list[bytes] | None:
         """Host values that surely name this listener; None where any does."""
         return self._admission.hosts(port)
-
-    def unavailable(self, kind: str) -> str | None:
-        """Why a message of this kind, itself counted, cannot be passed on now."""
-        if self.in_flight > 2 * self.max_in_flight:
-            return "overloaded"
-        # What only helps running calls to end (replies, cancellations) is not too much before that.
-        if kind not in ("request", "batch"):
-            return None
-        if self.draining:
-            return "draining"
-        return "overloaded" if self.in_flight > self.max_in_flight else None
-
-    def _end_session_if_gone(self, visit: Visit, exchange: Exchange, relay: Relay) -> None:
-        if relay.status == 404 and exchange.session is not None:
-            visit.service.sessions.close(exchange.session, visit.grant)
-
-
-def _filters(
-    visit: Visit, point: EnforcementPoint, caller: Caller, decision: Decision | None
-) -> Callable[[], Filter | None]:
-    """What gives the filter in force for the answer to a message, or to a request without one."""
-    hidden = partial(point.filter_for, caller)
-    # A stream that is resumed may bring any answer once more.
-    resumed = decision is None and LAST_EVENT_ID in visit.fields
-    if not resumed and (decision is None or decision.method != TASKS_LIST):
-        return hidden
-    owns = partial(visit.service.sessions.owns_task, grant=visit.grant)
-
-    def keep(document: bytes) -> bytes:
-        document, keep_tools = filter_tasks(document, owns), hidden()
-        return document if keep_tools is None else keep_tools(document)
-
-    return lambda: keep
-
-
-def _fault(decision: Decision | None, code: str) -> Answer:
-    if decision is None:
-        return refuse(code)
-    wording = WORDINGS[code]
-    return decision.fault(code, wording.message, status=wording.status)

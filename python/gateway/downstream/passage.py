@@ -111,11 +111,11 @@ class Passage:
         self._exchange = exchange
         self.active = True
         service.traffic.in_flight += 1
-        door = port.door
-        door.in_flight += 1
-        if door.in_flight >= door.max_in_flight or door.draining:
-            door.fill()
-            code = door.unavailable(exchange.kind)
+        load = port.load
+        load.in_flight += 1
+        if load.in_flight >= load.max_in_flight or load.draining:
+            load.fill()
+            code = load.unavailable(exchange.kind)
             if code is not None:
                 exchange.give_back()
                 self._break(code, begun=False)
@@ -144,16 +144,16 @@ class Passage:
             if self._left:
                 self._discard(len(data))
             return
-        # What `_take` and `_finish` do of an answer that is whole, with half the calls.
+        # What `_take`, `_finish` and `leave` do of an answer that is whole, with half the calls.
         self.send(out)
         self._lender.take_back(loan)
         self._loan = self._observer = None
         self.active = False
         del self._exchange
-        door = self._port.door
-        door.in_flight -= 1
-        if door.full:
-            door.ease()
+        load = self._port.load
+        load.in_flight -= 1
+        if load.full:
+            load.ease()
         self._service.traffic.in_flight -= 1
         wire = self._wire
         if wire.watched:
@@ -391,11 +391,7 @@ class Passage:
         self.active = False
         self._observer = None
         del self._exchange
-        door = self._port.door
-        door.in_flight -= 1
-        if door.full:
-            door.ease()
-        self._service.traffic.in_flight -= 1
+        self._port.load.leave(self._service.traffic)
         if self._left:
             self._left = False
             self._port.bury(self)

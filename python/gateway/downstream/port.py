@@ -36,7 +36,8 @@ class Port:
     ) -> None:
         self.door = door
         self.gate = gate
-        door.gates.append(gate)
+        self.load = door.load
+        self.load.gates.append(gate)
         self.scheme = door.scheme
         self.services: dict[int, Service] = {}
         self.lenders: dict[int, Lender] = {}
@@ -91,9 +92,9 @@ class Port:
         """Whether a connection may keep a body that is incomplete, of which there are no more than
         calls may be in flight."""
         self._reading.add(wire)
-        if len(self._reading) > self.door.max_in_flight:
+        if len(self._reading) > self.load.max_in_flight:
             self._reading = {each for each in self._reading if each.reads}
-        return len(self._reading) <= self.door.max_in_flight
+        return len(self._reading) <= self.load.max_in_flight
 
     def orphan(self, passage: Passage) -> None:
         """Look after a call whose client has left."""

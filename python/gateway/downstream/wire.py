@@ -167,7 +167,7 @@ class Wire(asyncio.Protocol):
         self.busy = False
         if not self.watched:
             self.held = False
-        elif self._port.door.draining:
+        elif self._port.load.draining:
             self.close()
         elif not self._stalled and not self._closing:
             self.held = self.watched = False
@@ -192,7 +192,7 @@ class Wire(asyncio.Protocol):
     @property
     def retires(self) -> bool:
         """Whether an answer that begins now is the connection's last."""
-        return self._port.door.draining
+        return self._port.load.draining
 
     # What the port calls.
 
