@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench import figures, growth, machine, report
+from bench import figures, growth, machine, report, scaling
 from bench.load import latency, path
 from bench.load.peers import Missing
 from bench.load.processes import allow_many_files
@@ -164,10 +164,16 @@ def growths(pace: Pace, cores: path.Cores) -> dict[str, Any]:
     return growth.curves(cores, seconds=pace.point_s, most=pace.most)
 
 
+def scalings(pace: Pace, cores: path.Cores) -> dict[str, Any]:
+    """What a second worker adds."""
+    return scaling.measure(cores, rounds=pace.rounds, seconds=pace.seconds)
+
+
 PARTS: dict[str, Callable[[Pace, path.Cores], Any]] = {
     "micro": micro,
     "path": paths,
     "latency": latencies,
+    "scaling": scalings,
     "growth": growths,
 }
 

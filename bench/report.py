@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.stress.parts import PARTS as stress
-from bench.summary import REFERENCE, Latency, Line, latencies, lines
+from bench.summary import REFERENCE, Latency, Line, Scaling, latencies, lines, scalings
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -106,6 +106,7 @@ def page(result: dict[str, Any]) -> str:
     sections = [_about(result)]
     sections += [_path(result["path"])] if "path" in result else []
     sections += [_latency(result["latency"])] if "latency" in result else []
+    sections += [_scaling(result["scaling"])] if "scaling" in result else []
     sections += [_micro(result["micro"])] if "micro" in result else []
     sections += [_growth(result["growth"])] if "growth" in result else []
     return "\n".join(sections)
@@ -180,6 +181,40 @@ def _latency(latency: dict[str, Any]) -> str:
         ]
         text += f"\n### {load['title']}: {load['rate']:,.0f} a second\n\n{table(head, rows)}"
     return text
+
+
+def _scaling(scaling: dict[str, Any]) -> str:
+    text = "## A second worker\n\n"
+    if "skipped" in scaling:
+        return f"{text}Not measured: {scaling['skipped']}.\n"
+    text += (
+        f"Each worker has {scaling['share']:.0%} of a core, each of another one, in periods of"
+        f" {scaling['period_us'] / 1e3:.0f} ms; the load keeps {scaling['connections']} connections"
+        " a worker busy.\nMedians of rounds; ratios are to one worker in the same round.\n\n"
+    )
+    head = ["", "per s", "of one worker's", "CPU µs", "calls by worker", "share used up in"]
+    found = scalings(scaling["found"])
+    text += table(head, [_scaled(each) for each in found])
+    failed = [f"{each.failed} with {each.name}" for each in found if each.failed]
+    return text + (f"\nNot answered with 200: {', '.join(failed)}.\n" if failed else "")
+
+
+def _scaled(each: Scaling) -> list[str]:
+    least, most = each.spread
+    parts = "not known" if each.by_worker is None else _range(each.by_worker)
+    return [
+        each.name,
+        f"{each.rate:,.0f}",
+        f"{each.gain:.2f} ({least:.2f}–{most:.2f})",  # noqa: RUF001 - a range
+        f"{each.cpu_us:.1f}",
+        parts,
+        f"{each.used_up:.0%} of periods",
+    ]
+
+
+def _range(bounds: tuple[float, float]) -> str:
+    least, most = bounds
+    return f"{least:.0%}–{most:.0%}" if most < 1 else "all"  # noqa: RUF001 - a range
 
 
 def _micro(micro: list[dict[str, Any]]) -> str:

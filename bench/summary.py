@@ -114,3 +114,52 @@ def latencies(load: dict[str, Any]) -> list[Latency]:
             )
         )
     return found
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Workers with fixed shares of a core; medians over the rounds.
+
+    Attributes:
+        rate: calls a second.
+        gain: `rate` over that of the first, which is one worker, in the same round.
+        spread: the least and the greatest `gain` of a round.
+        cpu_us: CPU time for a call.
+        by_worker: the least and the greatest part of a round's calls that one worker served; None
+            where that is not known.
+        used_up: in what part of the periods a share was used up.
+        failed: calls that were not answered with 200, in all rounds.
+    """
+
+    name: str
+    rate: float
+    gain: float
+    spread: tuple[float, float]
+    cpu_us: float
+    by_worker: tuple[float, float] | None
+    used_up: float
+    failed: int
+
+
+def scalings(found: dict[str, list[dict[str, Any]]]) -> list[Scaling]:
+    """The figures of each, as `bench.scaling.measure` gives them in `found`."""
+    alone = next(iter(found.values()))
+    return [scaling(name, rounds, alone) for name, rounds in found.items()]
+
+
+def scaling(
+    name: str, rounds: Sequence[dict[str, Any]], alone: Sequence[dict[str, Any]]
+) -> Scaling:
+    """The figures of one, of as many rounds as the worker that is alone has."""
+    gains = [rate(each) / rate(other) for each, other in zip(rounds, alone, strict=True)]
+    parts = [part for each in rounds for part in each["by_worker"] or ()]
+    return Scaling(
+        name=name,
+        rate=median([rate(each) for each in rounds]),
+        gain=median(gains),
+        spread=(min(gains), max(gains)),
+        cpu_us=median([each["cpu_us"] for each in rounds]),
+        by_worker=(min(parts), max(parts)) if parts else None,
+        used_up=median([each["used_up"] for each in rounds]),
+        failed=sum(each["failed"] for each in rounds),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -101,7 +101,7 @@ def closed_loop(
     proxy: Process,
     bodies: Sequence[bytes],
     folder: Path,
-    cpu: int,
+    cpus: Iterable[int],
     *,
     connections: int,
     seconds: int,
@@ -112,7 +112,7 @@ def closed_loop(
     Args:
         bodies: sent in turn.
         folder: for files that last as long as the round.
-        cpu: core of the load generator.
+        cpus: cores of the load generator.
 
     Returns:
         wrk's `requests`, `seconds`, `failed`, `p50_us` and `p99_us`; of the proxy `cpu_us` and
@@ -121,8 +121,10 @@ def closed_loop(
     """
     calls = folder / "calls"
     calls.write_bytes(b"\n".join(bodies) + b"\n")
-    command = ["taskset", "--cpu-list", str(cpu), find("wrk", "wrk"), "-t1", f"-c{connections}"]
+    command = ["taskset", "--cpu-list", ",".join(map(str, cpus)), find("wrk", "wrk")]
     command += [
+        "-t1",
+        f"-c{connections}",
         f"-d{seconds}s",
         "-s",
         str(LUA),

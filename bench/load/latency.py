@@ -37,7 +37,7 @@ def measure(cores: Cores, *, rounds: int, seconds: int) -> dict[str, Any]:
                 proxies[proxy],
                 [ALLOWED],
                 folder,
-                cores.load,
+                [cores.load],
                 connections=CONNECTIONS,
                 seconds=WARM_S,
             )

@@ -84,22 +84,27 @@ def running(
         Missing: nginx, with which all are compared, is not there.
     """
     with ExitStack() as stack:
-
-        def start(made: Peer, upstream: int, cpus: frozenset[int]) -> Process:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            folder.chmod(0o755)  # nginx's workers may be another user
-            return stack.enter_context(made(Site(free_port(), upstream, folder, cpus)))
-
-        behind = start(server, 0, frozenset({cores.load}))
+        behind = start(stack, server, 0, frozenset({cores.load}))
         started, missing = {}, {}
         for name, made in proxies.items():
             try:
-                started[name] = start(made, behind.port, cores.of(name))
+                started[name] = start(stack, made, behind.port, cores.of(name))
             except Missing as error:
                 if name == "nginx":
                     raise
                 missing[name] = str(error)
         yield behind, started, missing
+
+
+def start(stack: ExitStack, made: Peer, upstream: int, cpus: frozenset[int]) -> Process:
+    """A server or a proxy on a port and in a folder of its own, until the stack ends.
+
+    Raises:
+        Missing: its program is not there.
+    """
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+    folder.chmod(0o755)  # nginx's workers may be another user
+    return stack.enter_context(made(Site(free_port(), upstream, folder, cpus)))
 
 
 def turns(names: Sequence[str], rounds: int) -> Iterator[str]:
@@ -132,7 +137,7 @@ def measure(scenario: Scenario, cores: Cores, *, rounds: int, seconds: int) -> d
                 proxies[name],
                 scenario.bodies,
                 folder,
-                cores.load,
+                [cores.load],
                 connections=scenario.connections,
                 seconds=for_s,
                 tls=scenario.tls,

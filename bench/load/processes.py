@@ -134,6 +134,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
 
 
+def written_bytes(pid: int) -> int:
+    """What one process has given to `write` and its like so far, to sockets too; not to `send`."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["wchar"])
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory of one process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES

@@ -118,7 +118,7 @@ class Rig:
             self.gateway,
             [body],
             self.folder,
-            self.load_cpu,
+            [self.load_cpu],
             connections=connections,
             seconds=seconds,
         )
