@@ -8,9 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from typing import Any
 import pytest
 
 from support.process import Sidecar, command, request, sidecar, tools_call, until, upstream
+from support.serving import Quiet, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -49,27 +48,16 @@ class Receiver:
 
 @contextmanager
 def receiver(state: Receiver) -> Iterator[Receiver]:
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.body()
             head = {name.lower(): value for name, value in self.headers.items()}
             state.came.append((head, body))
             self.send_response(state.status)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", state.port), Handler)
-    state.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(Handler, state.port) as state.port:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def configured(folder: Path, server: str, port: int, **more: Any) -> Path:

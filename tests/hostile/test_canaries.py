@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 from support.collector import collector
 from support.process import HEADERS, Answer, Sidecar, request, sidecar, until
+from support.serving import Quiet, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -38,12 +37,12 @@ def leaking() -> Iterator[tuple[str, list[str]]]:
     """A server whose answers are full of secrets, and the heads that it got."""
     heads: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             heads.append(str(self.headers))
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = json.loads(self.body())
             fails = body["params"].get("name") == "fail"
             said = {"content": [{"type": "text", "text": CANARY["answer"]}]}
             answer = {"jsonrpc": "2.0", "id": body["id"], "result": said}
@@ -55,19 +54,8 @@ def leaking() -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/mcp", heads
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}/mcp", heads
 
 
 def configuration(folder: Path, url: str) -> Path:

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from support.serving import Quiet, serving
 
 
 @dataclass
@@ -65,31 +66,19 @@ def collector() -> Iterator[Collector]:
     state = Collector()
     state.go_on.set()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
             assert self.path == "/v1/traces"
             assert self.headers["content-type"] == "application/x-protobuf"
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.body()
             state.asked.set()
             state.go_on.wait(30)
             state.take(body)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            self.answer(b"", "application/x-protobuf")
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield state
-    finally:
-        state.go_on.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as port:
+        state.url = f"http://127.0.0.1:{port}"
+        try:
+            yield state
+        finally:
+            state.go_on.set()

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 from support.program import INTERLOCK, READY, Program, children, environment
+from support.serving import Quiet, serving
 
 WAIT_S = 20.0
 """Bound on every wait; reached only by a failing test."""
@@ -56,38 +56,25 @@ def upstream(port: int = 0) -> Iterator[Upstream]:
     state = Upstream()
     state.go_on.set()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = json.loads(self.body())
             state.calls.append(body)
             state.headers.append({name.lower(): value for name, value in self.headers.items()})
             state.arrived.set()
             state.go_on.wait(WAIT_S)
             result = {"content": [{"type": "text", "text": "done"}]}
             answer = json.dumps({"jsonrpc": "2.0", "id": body["id"], "result": result}).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            self.answer(answer)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/mcp"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield state
-    finally:
-        state.go_on.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler, port) as bound:
+        state.url = f"http://127.0.0.1:{bound}/mcp"
+        try:
+            yield state
+        finally:
+            state.go_on.set()
 
 
 @dataclass(frozen=True)

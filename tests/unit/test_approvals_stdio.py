@@ -48,6 +48,12 @@ class Pipes:
     def say(self, body: Any) -> None:
         os.write(self.fd_in, json.dumps(body).encode() + b"\n")
 
+    def ask(self) -> None:
+        """Make a call that has to wait, whose client wants to hear of that, and has id 1."""
+        asked = call("pay", id=1)
+        asked["params"]["_meta"] = {"progressToken": "t"}
+        self.say(asked)
+
     async def hear(self) -> Any:
         return json.loads(await self.reader.readline())
 
@@ -111,9 +117,7 @@ def test_it_is_refused_approved_and_passed_once(path: Path) -> None:
 def test_other_calls_go_on_while_one_is_held(path: Path) -> None:
     async def work() -> None:
         async with pipes(path, wait_s=20) as it:
-            asked = call("pay", id=1)
-            asked["params"]["_meta"] = {"progressToken": "t"}
-            it.say(asked)
+            it.ask()
             told = (await it.hear())["params"]
             assert told["progressToken"] == "t"
             it.say(call("read", id=2))
@@ -127,9 +131,7 @@ def test_other_calls_go_on_while_one_is_held(path: Path) -> None:
 def test_a_call_that_is_given_up_is_not_passed_on(path: Path) -> None:
     async def work() -> None:
         async with pipes(path, wait_s=20) as it:
-            asked = call("pay", id=1)
-            asked["params"]["_meta"] = {"progressToken": "t"}
-            it.say(asked)
+            it.ask()
             await it.hear()
             it.say(message("notifications/cancelled", {"requestId": 1}, id=None))
             it.say(call("read", id=2))
@@ -148,9 +150,7 @@ def test_a_call_that_is_given_up_is_not_passed_on(path: Path) -> None:
 def test_who_leaves_takes_nothing_along(path: Path) -> None:
     async def work() -> None:
         async with pipes(path, wait_s=20) as it:
-            asked = call("pay", id=1)
-            asked["params"]["_meta"] = {"progressToken": "t"}
-            it.say(asked)
+            it.ask()
             await it.hear()
         assert it.point.engine.counters() == [("other", "deny", "approval-required", 1)]
 

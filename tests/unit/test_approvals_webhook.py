@@ -32,6 +32,7 @@ from gateway.approvals.webhook import (
     signed,
     telling,
 )
+from support.serving import Quiet, serving
 from unit.test_tls import CN, Authority
 
 NOON = 1_772_452_800.0
@@ -271,27 +272,14 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 def listening(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """A receiver on loopback; its port."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
             answer(self)
 
         do_GET = do_POST
 
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler, tls=tls) as port:
+        yield port
 
 
 def test_what_is_sent_arrives_as_it_is() -> None:

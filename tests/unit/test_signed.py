@@ -33,6 +33,7 @@ from gateway.signed import (
     fetch_document,
     read_keys,
 )
+from support.serving import Quiet, serving
 
 ISSUER = "https://issuer.example"
 RSA = rsa.generate_private_key(65537, 2048)
@@ -355,30 +356,20 @@ def test_keys_of_a_file_are_read_again_when_it_changes(tmp_path: Path) -> None:
 
 
 def test_a_document_is_fetched_in_one_step_and_bounded() -> None:
-    import threading
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             self.send_response(302 if self.path == "/elsewhere" else 200)
             self.send_header("location", "/keys")
             self.end_headers()
             self.wfile.write(b"x" * (MAX_DOCUMENT_BYTES + 1) if self.path == "/large" else b"{}")
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        base = f"http://127.0.0.1:{server.server_port}"
+    with serving(Handler) as port:
+        base = f"http://127.0.0.1:{port}"
         assert fetch_document(f"{base}/keys", settings()) == b"{}"
         with pytest.raises(ValueError, match="too large"):
             fetch_document(f"{base}/large", settings())
         with pytest.raises(OSError, match="302"):
             fetch_document(f"{base}/elsewhere", settings())
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(
