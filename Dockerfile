@@ -10,13 +10,16 @@ ARG RUST=docker.io/library/rust:1-slim-bookworm
 ARG PYTHON=docker.io/library/python:3.13-slim-bookworm
 
 FROM ${RUST} AS wheel
+# Compiled twice: the first build shows which code is hot. Empty for one build, and without rustup.
+ARG PGO=--pgo
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-RUN python3 -m venv /venv && /venv/bin/pip install --no-cache-dir 'maturin>=1.10,<2'
+RUN python3 -m venv /venv && /venv/bin/pip install --no-cache-dir 'maturin>=1.16,<2'
+RUN [ -z "${PGO}" ] || rustup component add llvm-tools
 COPY Cargo.toml Cargo.lock pyproject.toml README.md LICENSE ./
 COPY rust rust
 COPY python python
-RUN /venv/bin/maturin build --release --locked --strip --out /dist
+RUN /venv/bin/maturin build --release ${PGO} --locked --strip --out /dist
 
 FROM ${PYTHON} AS full
 ARG LOCK=runtime

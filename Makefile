@@ -7,6 +7,7 @@ SEEDS ?= 5000
 FROM ?= 1
 MINUTES ?= 20
 CORE := .cache/core-release
+SHIPPED := .cache/core-shipped
 BENCH := .cache/bench-dependencies
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
 
@@ -24,12 +25,12 @@ test: test-rust test-python ## Run every test
 install: $(CORE) ## Make .venv with .venv/bin/interlock
 
 build: $(DEPS) ## Build the extension without optimisation
-	@rm -f $(CORE) && PIP_QUIET=1 PIP_NO_DEPS=1 VIRTUAL_ENV=.venv $(VENV)/maturin develop --locked --quiet
+	@rm -f $(CORE) $(SHIPPED) && PIP_QUIET=1 PIP_NO_DEPS=1 VIRTUAL_ENV=.venv $(VENV)/maturin develop --locked --quiet
 
-release: $(CORE) ## Build the extension as it is shipped
+release: $(SHIPPED) ## Build the extension as it is shipped: twice, and in between it learns (needs rustup's llvm-tools)
 
 format: $(DEPS) ## Format everything
-	@$(VENV)/ruff check --fix --quiet python tests bench k8s image && $(VENV)/ruff format --quiet python tests bench k8s image && cargo fmt
+	@$(VENV)/ruff check --fix --quiet python rust tests bench k8s image && $(VENV)/ruff format --quiet python rust tests bench k8s image && cargo fmt
 
 lint: $(DEPS) ## Check formats, lints and who imports whom
 	@.ci/lint
@@ -77,7 +78,7 @@ bench-quick: $(BENCH) ## Measure the main things and print them (needs wrk, ngin
 bench-rust: ## Measure the parts of the core by themselves
 	@cargo bench --locked --package gateway-core
 
-bench-replay: $(CORE) ## Replay a log of a million lines, and say what it took
+bench-replay: $(SHIPPED) ## Replay a log of a million lines, and say what it took
 	@$(VENV)/python -m bench.replay
 
 stress: $(BENCH) ## Measure what becomes of calls under pressure (needs wrk, nginx; six minutes)
@@ -104,8 +105,11 @@ clean: ## Remove what was built
 $(DEPS): python/locks/dev.txt
 	@.ci/install $(PYTHON) && mkdir -p .cache && touch $@
 
-$(BENCH): $(CORE) python/locks/bench.txt
+$(BENCH): $(SHIPPED) python/locks/bench.txt
 	@$(VENV)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement python/locks/bench.txt && touch $@
 
 $(CORE): $(DEPS) $(RUST) pyproject.toml
 	@PIP_QUIET=1 PIP_NO_DEPS=1 VIRTUAL_ENV=.venv $(VENV)/maturin develop --release --locked --quiet && touch $@
+
+$(SHIPPED): $(DEPS) $(RUST) pyproject.toml rust/train.py
+	@PIP_QUIET=1 PIP_NO_DEPS=1 VIRTUAL_ENV=.venv $(VENV)/maturin develop --release --pgo --locked --quiet && touch $(CORE) $@
