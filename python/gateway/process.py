@@ -21,7 +21,7 @@ from gateway.app import Gateway, desk_of, telling_of_approvals
 from gateway.decision_log import close_log, open_log, open_tracing
 from gateway.enforcement import EnforcementPoint
 from gateway.errors import StartError, table_problem
-from gateway.operate.admin import Ask, create_admin
+from gateway.operate.admin import MAX_CONNECTIONS, Ask, create_admin
 from gateway.operate.report import tell
 from gateway.pinning import LockSource
 from gateway.policies import PolicySource, Watched, watch
@@ -219,7 +219,7 @@ async def serve_admin(ask: Ask, sock: socket.socket | None, settings: Settings) 
     """Open the operators' port, if there is to be one."""
     if sock is None:
         return None
-    listener = Listener(create_admin(ask, settings), sock)
+    listener = Listener(create_admin(ask, settings), sock, most=MAX_CONNECTIONS)
     await listener.start()
     return listener
 

@@ -83,6 +83,7 @@ class Listener:
         fast: serves plain HTTP/1.1 without the application, as far as it can; not used with a
             hypercorn that this module was not written for.
         tls: what to agree to with clients; None serves in the clear.
+        most: connections at once; a share of the files that may be open in any case.
 
     Attributes:
         port: the port that was bound.
@@ -95,6 +96,7 @@ class Listener:
         *,
         fast: Port | None = None,
         tls: ssl.SSLContext | None = None,
+        most: int | None = None,
     ) -> None:
         self._tls = tls
         self._app = wrap_app(cast("ASGIFramework", without_websockets(app)), 0, "asgi")
@@ -103,7 +105,8 @@ class Listener:
         self._config = config()
         self._context = WorkerContext(None)
         self._connections: set[asyncio.Task[None]] = set()
-        self._max_connections = _share_of_files()
+        share = _share_of_files()
+        self._max_connections = share if most is None else min(most, share)
         self._turned_away = 0
         self._server: asyncio.Server | None = None
         self._fast = fast if fast is not None and knows_hypercorn() else None

@@ -8,9 +8,10 @@ approvals on loopback, too (`gateway.operate.approvals`).
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,6 +19,7 @@ import orjson
 from gateway import eventloop
 from gateway._core import fingerprint
 from gateway.operate.metrics import CONTENT_TYPE, OPENMETRICS, openmetrics, versions
+from gateway.operate.turns import Turns
 
 if TYPE_CHECKING:
     from gateway.asgi import ASGIApp, Receive, Scope, Send
@@ -31,6 +33,10 @@ _JSON = "application/json"
 _APPROVALS = "/approvals"
 _FOR_ALL = ("/livez", "/readyz", "/metrics")
 """What a kubelet and a scraper ask for, and no token of theirs is known."""
+_IN_TURN = ("/policies", "/limits", "/metrics")
+"""What grows with the policies; the others are small, and a kubelet's are urgent."""
+MAX_CONNECTIONS = 128
+"""At the operators' port. Each scraper keeps one, and those who wait for their turn wait here."""
 
 
 Ask = Callable[["Topic"], Awaitable[bytes]]
@@ -46,6 +52,7 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
     """
     admin = settings.admin
     hosts = frozenset({*settings.allowed_hosts, *([admin.host] if admin is not None else [])})
+    turns = Turns()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,31 +62,58 @@ def create_admin(ask: Ask, settings: Settings) -> ASGIApp:
         refusal = None if path in _FOR_ALL else _unknown(scope, settings)
         refusal = refusal or _elsewhere(scope, hosts)
         if refusal is not None:
-            status, content_type, body = refusal
+            await _send(send, refusal, allow)
         elif path == _APPROVALS or path.startswith(_APPROVALS + "/"):
             from gateway.operate import approvals  # SQLite is loaded where it is asked for
 
             status, body = await approvals.answer(scope, receive, settings)
-            content_type, allow = _JSON, approvals.method_of(path)
+            await _send(send, (status, _JSON, body), approvals.method_of(path))
+        elif path in _IN_TURN:
+
+            async def tell() -> None:
+                async with turns.place():
+                    answer = await turns.take(lambda: _answer(scope, ask, settings))
+                    await _send(send, answer, allow)
+
+            await _while_there(receive, tell())
         else:
-            status, content_type, body = await _answer(scope, ask, settings)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (b"content-type", content_type.encode()),
-                    (b"content-length", b"%d" % len(body)),
-                    (b"cache-control", b"no-store"),
-                    (b"x-content-type-options", b"nosniff"),
-                    *([(b"allow", allow.encode())] if status == 405 else []),
-                    *([(b"www-authenticate", b"Bearer")] if status == 401 else []),
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": body})
+            await _send(send, await _answer(scope, ask, settings), allow)
 
     return app
+
+
+async def _while_there(receive: Receive, serving: Coroutine[Any, Any, None]) -> None:
+    """Serve a client, unless it leaves: who does not wait for a turn any more takes nobody's."""
+
+    async def leave() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with asyncio.TaskGroup() as group:
+        both = {group.create_task(serving), group.create_task(leave())}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        for task in both:
+            task.cancel()
+
+
+async def _send(send: Send, answer: Answer, allow: str) -> None:
+    """Until the client has taken nearly all of it."""
+    status, content_type, body = answer
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", content_type.encode()),
+                (b"content-length", b"%d" % len(body)),
+                (b"cache-control", b"no-store"),
+                (b"x-content-type-options", b"nosniff"),
+                *([(b"allow", allow.encode())] if status == 405 else []),
+                *([(b"www-authenticate", b"Bearer")] if status == 401 else []),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _answer(scope: Scope, ask: Ask, settings: Settings) -> Answer:

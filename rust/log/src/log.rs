@@ -114,6 +114,8 @@ pub(crate) struct Shared {
     pub(crate) bytes: AtomicU64,
     /// Whether something found no room since the last line was written.
     pub(crate) full: AtomicBool,
+    /// Whether nobody writes any more: then there is no room, however little waits.
+    pub(crate) over: AtomicBool,
     pub(crate) trouble: Mutex<Option<String>>,
 }
 
@@ -181,6 +183,7 @@ impl Log {
             lines: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             trouble: Mutex::new(None),
         });
         let mut writer = Writer::new(
@@ -306,9 +309,9 @@ impl Shared {
 
 impl Ledger for Shared {
     fn reserve(&self, bytes: usize) -> bool {
-        // ORDERING: only the number itself counts.
+        // ORDERING: only the number itself counts; and what comes a moment after the end is counted by `push`.
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.room;
+        let fits = before.saturating_add(bytes) <= self.room && !self.over.load(Ordering::Relaxed);
         if !fits {
             self.release(bytes);
             // ORDERING: a hint for people.

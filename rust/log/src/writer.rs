@@ -41,6 +41,8 @@ struct Ending(Arc<Shared>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        // ORDERING: see `reserve`.
+        self.0.over.store(true, Ordering::Relaxed);
         if thread::panicking() {
             *lock(&self.0.trouble) = Some("its writer failed".to_owned());
         }

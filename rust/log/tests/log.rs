@@ -187,6 +187,26 @@ fn what_cannot_be_logged_is_not_allowed_and_what_was_refused_is_counted() {
 }
 
 #[test]
+fn without_a_writer_there_is_no_room_however_little_waits() {
+    for (overflow, goes_on) in [(Overflow::Deny, false), (Overflow::Drop, true)] {
+        let mut told = options(Fake::new(Does::Panics).target());
+        told.overflow = overflow;
+        let log = Log::open(told).unwrap();
+        let desk = Desk::new(&log);
+        assert!(desk.call("limited", "{}"));
+        while log.trouble().is_none() {
+            thread::yield_now();
+        }
+        for _ in 0..100 {
+            assert_eq!(desk.call("limited", "{}"), goes_on);
+        }
+        assert!(!log.visit(visit("unauthenticated")));
+        assert!(log.stats().lost >= 101);
+        assert_eq!(log.close(PATIENCE), 0);
+    }
+}
+
+#[test]
 fn calls_go_on_where_the_owner_prefers_that_and_are_counted() {
     let place = Fake::new(Does::Fails(ErrorKind::Other));
     let mut small = options(place.target());

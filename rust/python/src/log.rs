@@ -1,7 +1,7 @@
 //! The decision log for Python: opened, told of what has no message, asked how it is, closed; and read back.
 
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,12 +24,10 @@ fn present_ns() -> u64 {
     clock::now(None).0
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the log's own trouble has nowhere else to go"
-)]
+/// Says it on standard error, where that can be written: the log's own trouble has nowhere else to go. `eprintln`
+/// would panic where it cannot, and end the writer with the disk that both are on.
 fn tell(message: &str) {
-    eprintln!("interlock: WARNING: {message}");
+    let _ = writeln!(io::stderr(), "interlock: WARNING: {message}");
 }
 
 #[pymethods]

@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     missing_docs,
@@ -105,6 +106,8 @@ pub enum Does {
     /// Takes a few bytes at a time, and now and then none.
     Stumbles,
     Fails(io::ErrorKind),
+    /// Has a defect.
+    Panics,
 }
 
 #[derive(Debug)]
@@ -169,6 +172,10 @@ impl Sink for Fake {
             }
             Does::Stumbles => lines.len().min(7),
             Does::Fails(kind) => return Err(kind.into()),
+            Does::Panics => {
+                drop(place);
+                panic!("this is on purpose");
+            }
         };
         place.bytes.extend_from_slice(&lines[..taken]);
         Ok(taken)
