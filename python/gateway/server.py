@@ -118,10 +118,13 @@ class Listener:
         self._server = await asyncio.get_running_loop().create_server(
             self._accept,
             sock=self._sock,
-            backlog=BACKLOG,
+            # Of asyncio's own loop this is also how often it tries to accept at once, each time
+            # with a line in the log and an alarm for the next time where no file is left.
+            backlog=1,
             ssl=self._tls,
             ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_S,
         )
+        self._sock.listen(BACKLOG)
 
     async def drain(self, grace_s: float, *, hurry: asyncio.Event | None = None) -> None:
         """Accept nothing more, let what runs finish, and end what has not after the grace.
