@@ -49,13 +49,13 @@ campaign: $(CORE) ## Run the long forms of what proves the limits, for MINUTES (
 	@$(VENV)/python tests/campaign/run.py --minutes $(MINUTES)
 
 loom: ## Model-check the atomics of the limit table
-	@RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=target/loom cargo test --release --locked --package gateway-core --lib loom
+	@RUSTFLAGS="--cfg loom" CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=target/loom cargo test --locked --package gateway-core --lib loom
 
 models: ## Check the limit table's Promela models and that their seeded mistakes are found (needs spin)
 	@tests/models/run.sh
 
-test-python: $(CORE) ## Run the tests of the gateway
-	@$(VENV)/python -m pytest
+test-python: $(CORE) ## Run the tests of the gateway, as many at a time as there are processors
+	@$(VENV)/python -m pytest --numprocesses auto --dist worksteal
 
 e2e: $(CORE) ## Run only the tests with real processes on real sockets
 	@$(VENV)/python -m pytest -m e2e
