@@ -31,8 +31,8 @@ def real_peers() -> None:
     if fetched.returncode != 0 and "CI" not in os.environ:
         pytest.skip(f"the real MCP clients and servers cannot be fetched: {said[-500:]}")
     assert fetched.returncode == 0, said
-    # A module finds its packages by where it lies, so the drivers go beside them; each at once, since
-    # another process of these tests may be starting it.
+    # A module finds its packages by where it lies, so the drivers go beside them; each is there at
+    # once, since another process of these tests may be starting it.
     for driver in (peers.HERE / "npm").glob("*.mjs"):
         copy = peers.NPM / f"{driver.name}.{os.getpid()}"
         shutil.copy(driver, copy)

@@ -12,6 +12,9 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+mod common;
+
+use common::{NOW, SLOTS, body};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gateway_core::caller::Caller;
 use gateway_core::claims::Claims;
@@ -19,26 +22,12 @@ use gateway_core::engine::{Engine, Options};
 use gateway_core::http1::{Gate, GateOptions, Intake, Received, Route};
 use gateway_core::limit::LimitTable;
 use gateway_core::policy::PolicySet;
-use gateway_core::time::Nanos;
-
-const NOW: Nanos = Nanos(1_772_445_605 * Nanos::SECOND);
 
 const POLICY: &str = r#"{"version":"1","default":"deny","tools":{"submit_proposal":{"limits":[
     {"counter":"a","window":"minute","max":2000000000},{"counter":"b","window":"hour","max":2000000000},
     {"counter":"c","window":"day","max":2000000000}]},"search":{}}}"#;
 
 const SESSION: &str = "1868a90c5d6e4f3f9c1f6d3c2b1a0f9e";
-
-/// A tools/call of 330 bytes.
-fn body(tool: &str) -> String {
-    let call = |cover: &str| {
-        format!(
-            r#"{{"jsonrpc":"2.0","id":42,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"job_url":"https://example.com/jobs/0123456789","bid":120.5,"answers":["yes","no",3],"cover_letter":"{cover}"}},"_meta":{{"progressToken":7}}}}}}"#
-        )
-    };
-    let bare = call("").len();
-    call(&"x".repeat(330 - bare))
-}
 
 /// A request as the Python SDK sends it.
 fn request(body: &str) -> Vec<u8> {
@@ -55,7 +44,7 @@ fn request(body: &str) -> Vec<u8> {
 
 fn engine() -> Arc<Engine> {
     let policy = PolicySet::parse(POLICY.as_bytes(), "bench.json").expect("compiles");
-    let table = LimitTable::anonymous(1 << 15).expect("memory");
+    let table = LimitTable::anonymous(SLOTS).expect("memory");
     let key = table.binding_key("session", "upwork", SESSION.as_bytes());
     let owner = table.owner_word("bench");
     table

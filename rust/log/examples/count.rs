@@ -11,38 +11,26 @@
     reason = "a benchmark that cannot be set up must stop"
 )]
 
-use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+#[path = "../../core/benches/common/mod.rs"]
+mod common;
+
+use common::{NOW, SLOTS, body};
 use gateway_core::caller::Caller;
 use gateway_core::engine::{Engine, Options};
 use gateway_core::http1::{Answering, Gate, GateOptions, Intake, Received, Route, State};
 use gateway_core::ledger::{End, Entry, Ledger};
-use gateway_core::limit::LimitTable;
-use gateway_core::policy::PolicySet;
-use gateway_core::time::Nanos;
 use gateway_core::trace::Sampling;
 use gateway_log::file::{Found, Rotation};
 use gateway_log::sink::Sink;
 use gateway_log::{Log, Overflow, Spans, Target};
 
-const NOW: Nanos = Nanos(1_772_445_605 * Nanos::SECOND);
 const TOOLS: usize = 100;
-
-/// The call, of a tool whose name has seven letters or less.
-fn body(tool: &str) -> String {
-    let call = |cover: &str| {
-        format!(
-            r#"{{"jsonrpc":"2.0","id":42,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"job_url":"https://example.com/jobs/0123456789","bid":120.5,"answers":["yes","no",3],"cover_letter":"{cover}"}},"_meta":{{"progressToken":7}}}}}}"#
-        )
-    };
-    let bare = call("").len();
-    call(&"x".repeat(330 - bare))
-}
 
 /// The call as a client sends it.
 fn request(tool: &str) -> Vec<u8> {
@@ -130,27 +118,11 @@ fn traced(work: impl FnOnce(&Arc<Engine>)) {
 }
 
 fn engine(ledger: Option<Arc<dyn Ledger>>) -> Arc<Engine> {
-    let mut document = String::from(
-        r#"{"version":"1","default":"deny","all_tools":{"limits":[
-            {"counter":"a","window":"minute","max":2000000000},
-            {"counter":"b","window":"hour","max":2000000000}]},"tools":{"#,
-    );
-    for i in 0..TOOLS {
-        let comma = if i == 0 { "" } else { "," };
-        let limit = format!(r#"{{"counter":"c{i}","window":"day","max":2000000000}}"#);
-        let _ = write!(document, r#"{comma}"tool_{i}":{{"limits":[{limit}]}}"#);
-    }
-    document.push_str("}}");
-    let policy = PolicySet::parse(document.as_bytes(), "bench.json").expect("compiles");
-    let table = LimitTable::anonymous(1 << 15).expect("memory");
-    Arc::new(Engine::new(
-        Arc::new(policy),
-        Arc::new(table),
-        Options {
-            ledger,
-            ..Options::default()
-        },
-    ))
+    let options = Options {
+        ledger,
+        ..Options::default()
+    };
+    Arc::new(common::engine(TOOLS, SLOTS, options))
 }
 
 fn gate(engine: &Arc<Engine>) -> Gate {

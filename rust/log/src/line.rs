@@ -88,10 +88,14 @@ pub(crate) fn count(entry: &Entry) -> u64 {
     (entry.decision.parts.len() as u64).max(1)
 }
 
-fn member(out: &mut String, name: &str, text: Option<&str>, most: usize) {
-    for part in [",\"", name, "\":"] {
+fn push_all<const PARTS: usize>(out: &mut String, parts: [&str; PARTS]) {
+    for part in parts {
         out.push_str(part);
     }
+}
+
+fn member(out: &mut String, name: &str, text: Option<&str>, most: usize) {
+    push_all(out, [",\"", name, "\":"]);
     match text {
         Some(text) => text::string(out, text, most),
         None => out.push_str("null"),
@@ -141,25 +145,16 @@ impl Decided<'_> {
         out.push_str(",\"arg_keys\":");
         keys(out, decision.noted.as_deref());
         let effect = if decision.allowed { "allow" } else { "deny" };
-        for part in [
-            ",\"effect\":\"",
-            effect,
-            "\",\"code\":\"",
-            decision.code.slug(),
-            "\"",
-        ] {
-            out.push_str(part);
-        }
+        let code = decision.code.slug();
+        push_all(
+            out,
+            [",\"effect\":\"", effect, "\",\"code\":\"", code, "\""],
+        );
         member(out, "rule", decision.rule.as_deref(), RULE_BYTES);
         self.limit(out);
         self.shadow(out);
-        for part in [
-            ",\"policy\":\"",
-            decision.policy.digest(),
-            "\",\"decide_us\":",
-        ] {
-            out.push_str(part);
-        }
+        let policy = decision.policy.digest();
+        push_all(out, [",\"policy\":\"", policy, "\",\"decide_us\":"]);
         text::thousandths(out, entry.decide_ns);
         end(out, &entry.end);
         self.approval(out);
