@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway import eventloop
@@ -26,6 +25,7 @@ from support.transcript import Answer, Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from pathlib import Path
 
 NAME = b"door.test:80"
 """What `HOST` stands for, for both; `PORT` stands for each one's own port."""

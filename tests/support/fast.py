@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +23,8 @@ from support.door import ALLOW, Script, ScriptedUpstream
 from support.transcript import Answer, Transcript
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from gateway.asgi import Send
 
 HOST = b"127.0.0.1:8080"

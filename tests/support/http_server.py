@@ -15,8 +15,11 @@ from gateway.upstream.http import HttpUpstream
 if TYPE_CHECKING:
     import ssl
 
+    import pytest
+
     from gateway._core import Decision
     from gateway.asgi import Headers, Message, Scope
+    from gateway.errors import UpstreamError
 
 
 @dataclass
@@ -157,3 +160,8 @@ async def ask(
 def body_of(messages: list[Message]) -> bytes:
     """The body that these messages carry."""
     return b"".join(message.get("body", b"") for message in messages[1:])
+
+
+def fault(error: pytest.ExceptionInfo[UpstreamError]) -> tuple[str, bool]:
+    """The reason, and whether the request may have been seen."""
+    return error.value.reason, error.value.sent

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway._core import DecisionLog
 from gateway.approvals.desk import MAX_HELD, Desk
 from gateway.approvals.settings import ApprovalSettings
 from gateway.approvals.store import Approval, Approvals, State
 from support.door import Reply, Rig, call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 NOON = 1_772_452_800.0
 POLICY = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,8 @@ from gateway.policies import PolicyStatus
 from gateway.reloads import Reload
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.operate.admin import Ask
     from gateway.operate.view import TracingView
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
-import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from support.program import INTERLOCK, READY, Program, children, environment
 from support.serving import Quiet, serving
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator
 
 WAIT_S = 20.0
 """Bound on every wait; reached only by a failing test."""

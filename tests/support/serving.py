@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
 
 
 class Quiet(BaseHTTPRequestHandler):

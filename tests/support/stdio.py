@@ -7,6 +7,7 @@ import asyncio
 import heapq
 import json
 import sys
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from gateway._core import Caller, Engine, LimitTable, PolicySet
 from gateway.mcp import Exchange
 from gateway.settings import ServerSettings
+from gateway.upstream.stdio import StdioUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
-    from gateway.upstream.stdio import StdioUpstream
 
 SERVER = Path(__file__).with_name("scripted_server.py")
 ALLOW = PolicySet.parse(b'{"version":"1","default":"allow"}', name="allow.json")
@@ -222,3 +223,35 @@ class Client:
 
         reply.task = asyncio.ensure_future(self.upstream(scope, receive, reply.send))
         return reply
+
+
+@asynccontextmanager
+async def upstream(
+    *arguments: str, clock: HandClock | None = None, **changes: Any
+) -> AsyncIterator[StdioUpstream]:
+    """A server over stdio that is started, and closed at the end of the block."""
+    server = StdioUpstream(settings(*arguments, **changes), clock=clock)
+    await server.start()
+    try:
+        yield server
+    finally:
+        closing = asyncio.ensure_future(server.aclose(0))
+        if isinstance(clock, HandClock):
+            await breathe()
+            await clock.advance(1)
+        await closing
+        assert server.children == 0
+
+
+@asynccontextmanager
+async def client(*arguments: str, **changes: Any) -> AsyncIterator[Client]:
+    """A client of such a server that has opened a session."""
+    async with upstream(*arguments, **changes) as server:
+        it = Client(server)
+        await it.open()
+        yield it
+
+
+def log(text: str, **extra: Any) -> dict[str, Any]:
+    """A notification of the server's."""
+    return {"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": text, **extra}}

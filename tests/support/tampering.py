@@ -5,11 +5,13 @@ Each names the rule that has to refuse it, by the beginning of its message.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from k8s.generate import objects
 from support.charts import Object, chart, template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def pod() -> Object:

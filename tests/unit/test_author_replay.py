@@ -10,64 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from hypothesis import given
-from hypothesis import strategies as st
+from click.testing import CliRunner
 
 from gateway import PolicySet
-from gateway.author.calllog import Calls, Logged
-from gateway.author.calls import instant
+from gateway.author.calllog import Calls
 from gateway.author.document import Document, Node
-from gateway.author.replay import Replay, Replayer
-from gateway.author.suggest import WINDOWS_S, peak, suggest
+from gateway.author.replay import Replayer
+from gateway.author.suggest import suggest
 from gateway.cli.replay import command
 from support.process import sidecar, upstream
+from support.replaying import BEGIN, SECOND, limited, line, policy, run, told, write
 
-BEGIN = instant("2026-03-02T10:00:00Z") or 0
-SECOND = 1_000_000_000
 Limit = dict[str, Any]
-
-
-def policy(**tools: Any) -> dict[str, Any]:
-    return {"version": "1", "default": "deny", "tools": tools}
-
-
-def limited(**limit: Any) -> dict[str, Any]:
-    return policy(t={"limits": [{"counter": "c", "window": "minute", "max": 2, **limit}]})
-
-
-def line(at: float, tool: str | None = "t", **members: Any) -> dict[str, Any]:
-    """A line of a decision log of an allowed call."""
-    base = {
-        "ts": 1_772_445_600 + at,
-        "grant": "g",
-        "server": "s",
-        "method": "tools/call",
-        "tool": tool,
-        "arg_keys": [],
-        "effect": "allow",
-        "code": "allowed",
-        "rule": None,
-        "duration_ms": 5,
-    }
-    return {**base, **members}
-
-
-def write(folder: Path, document: Any, *lines: Any) -> list[str]:
-    (folder / "p.json").write_text(json.dumps(document))
-    log = "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines)
-    (folder / "l.jsonl").write_text(log)
-    return [str(folder / "p.json"), str(folder / "l.jsonl")]
-
-
-def run(folder: Path, document: Any, *lines: Any, options: tuple[str, ...] = ()) -> Result:
-    return CliRunner().invoke(command, [*write(folder, document, *lines), *options])
-
-
-def told(folder: Path, document: Any, *lines: Any, options: tuple[str, ...] = ()) -> Any:
-    done = run(folder, document, *lines, options=("--format", "json", *options))
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
 
 
 def test_a_limit_refuses_what_it_would_have(tmp_path: Path) -> None:
@@ -342,59 +296,6 @@ def test_a_drawing_is_made(tmp_path: Path) -> None:
     assert "<svg" in target.read_text()
     nowhere = str(tmp_path / "none" / "o.svg")
     assert run(tmp_path, limited(), line(0), options=("--svg", nowhere)).exit_code == 64
-
-
-INSTANTS = st.lists(st.integers(0, 200), max_size=40).map(sorted)
-
-
-@given(INSTANTS, st.integers(1, 90))
-def test_a_peak_is_the_fullest_interval(instants: list[int], window: int) -> None:
-    most = max((sum(a <= b < a + window for b in instants) for a in instants), default=0)
-    assert peak(instants, window) == most
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 20_000), st.sampled_from("gh"), st.sampled_from("tu")),
-        min_size=1,
-        max_size=60,
-    ),
-    st.sampled_from([1.0, 1.25, 2.0]),
-)
-def test_what_is_suggested_would_have_refused_nothing(
-    made: list[tuple[int, str, str]], margin: float
-) -> None:
-    calls = [
-        Logged(BEGIN + at * SECOND, 0, who, "s", None, tool, "tools/call", (), {}, "allowed", None)
-        for at, who, tool in sorted(made)
-    ]
-    everything = {"version": "1", "default": "allow"}
-    document = suggest(replayed(everything, calls).peaks, margin)
-    again = replayed(document, calls)
-    assert again.now == {"allowed": len(calls)}
-    assert set(document["tools"]) == {tool for _, _, tool in made}
-    for entry in document["tools"].values():
-        rates = [one["max"] / WINDOWS_S[one["window"]] for one in entry["limits"]]
-        assert rates == sorted(set(rates), reverse=True)
-
-
-def replayed(document: dict[str, Any], calls: list[Logged]) -> Replay:
-    policies = PolicySet.parse(json.dumps(document).encode(), name="p.json")
-    return Replayer(policies, Node(Document("p.json", {}), document), slots=256).run(calls)
-
-
-def test_a_suggestion_has_its_margin_and_knows_no_longer_windows(tmp_path: Path) -> None:
-    lines = [line(at) for at in (0, 10, 20, 30, 3700)]
-    done = run(tmp_path, {"version": "1", "default": "allow"}, *lines, options=("--suggest",))
-    limits = json.loads(done.stdout)["tools"]["t"]["limits"]
-    assert [(one["counter"], one["window"], one["max"]) for one in limits] == [
-        ("t_minute", "minute", 5),
-        ("t_hour", "hour", 5),
-    ]
-    # Calls that the policy refuses anyway, or that were refused, tell nothing of what is needed.
-    refused = line(0, tool="u", effect="deny", code="default-deny", rule="/default")
-    done = run(tmp_path, policy(t={}), line(0), refused, line(1, tool="v"), options=("--suggest",))
-    assert set(json.loads(done.stdout)["tools"]) == {"t"}
 
 
 @pytest.mark.e2e

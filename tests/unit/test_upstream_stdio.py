@@ -3,40 +3,22 @@
 import asyncio
 import json
 import os
-from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.errors import UpstreamError
-from gateway.upstream.stdio import StdioUpstream
-from support.stdio import INITIALIZE, Client, HandClock, breathe, request, run, settings, until
-
-
-@asynccontextmanager
-async def upstream(*arguments, clock=None, **changes):
-    server = StdioUpstream(settings(*arguments, **changes), clock=clock)
-    await server.start()
-    try:
-        yield server
-    finally:
-        closing = asyncio.ensure_future(server.aclose(0))
-        if isinstance(clock, HandClock):
-            await breathe()
-            await clock.advance(1)
-        await closing
-        assert server.children == 0
-
-
-@asynccontextmanager
-async def client(*arguments, **changes):
-    async with upstream(*arguments, **changes) as server:
-        it = Client(server)
-        await it.open()
-        yield it
-
-
-def log(text, **extra):
-    return {"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": text, **extra}}
+from support.stdio import (
+    INITIALIZE,
+    Client,
+    HandClock,
+    breathe,
+    client,
+    log,
+    request,
+    run,
+    until,
+    upstream,
+)
 
 
 def test_initialize_mints_a_session_that_cannot_be_guessed():
@@ -243,81 +225,6 @@ def test_other_messages_go_to_the_get_stream_and_else_to_a_post_stream():
             await breathe()
             reply = await it.ask(request(2, script=[["say", log("b")]]))
             assert reply.messages[0] == log("b")
-
-    run(scenario())
-
-
-ASK = {"jsonrpc": "2.0", "id": "q", "method": "roots/list"}
-ANSWER = b'{"jsonrpc":"2.0","id":"q","result":{"roots":[]}}'
-
-
-def test_the_child_may_ask_and_one_answer_reaches_it():
-    async def scenario():
-        async with client() as it:
-            reply = it.post(request(1, script=[["say", ASK], ["wait"]]))
-            await reply.holds(1)
-            assert reply.messages == [ASK]
-            wrong = ANSWER.replace(b'"q"', b'"r"')
-            assert (await it.ask(wrong)).status == 400
-            told = await it.ask(ANSWER)
-            assert (told.status, told.body) == (202, b"")
-            await reply.done()
-            assert reply.last["result"]["seen"][-1] == ANSWER.decode()
-            assert (await it.ask(ANSWER)).status == 400
-
-    run(scenario())
-
-
-def test_with_two_requests_open_a_question_waits_for_the_get_stream():
-    async def scenario():
-        async with client() as it:
-            one = it.post(request(1, script=[["wait"], ["say", ASK], ["wait"]]))
-            await breathe()
-            two = it.post(request(2, script=[["hush"]]))
-            note = b'{"jsonrpc":"2.0","method":"notifications/x"}'
-            await breathe()
-            stream = it.get()
-            await stream.holds(1)
-            assert stream.messages == [ASK]
-            assert not one.status
-            assert (await it.ask(ANSWER)).status == 202
-            await one.done()
-            assert not one.streams
-            two.task.cancel()
-            assert (await it.ask(note)).status == 202
-
-    run(scenario())
-
-
-def test_questions_that_nobody_can_be_asked_are_refused_to_the_child():
-    async def scenario():
-        async with client() as it:
-            asks = [["say", {**ASK, "id": i}] for i in range(17)]
-            reply = it.post(request(1, script=[["wait"], *asks, ["wait"]]))
-            other = it.post(request(2, script=[["hush"]]))
-            await reply.done()
-            refused = json.loads(reply.last["result"]["seen"][-1])
-            assert (refused["id"], refused["error"]["code"]) == (16, -32603)
-            other.task.cancel()
-
-    run(scenario())
-
-
-def test_a_withdrawn_question_may_still_be_answered_but_goes_no_further():
-    async def scenario():
-        withdraw = {
-            "jsonrpc": "2.0",
-            "method": "notifications/cancelled",
-            "params": {"requestId": "q"},
-        }
-        async with client() as it:
-            reply = it.post(request(1, script=[["say", ASK], ["say", withdraw], ["wait"]]))
-            await reply.holds(2)
-            assert (await it.ask(ANSWER)).status == 202
-            assert (await it.ask(ANSWER)).status == 400
-            await it.ask(b'{"jsonrpc":"2.0","method":"notifications/x"}')
-            await reply.done()
-            assert ANSWER.decode() not in reply.last["result"]["seen"]
 
     run(scenario())
 
