@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -48,6 +49,8 @@ class Goal:
 
 def told(number: float) -> str:
     """A number as short as it says enough."""
+    if not math.isfinite(number):
+        return "without end"
     if number == round(number) or abs(number) >= 100:
         return f"{number:,.0f}"
     return f"{number:.2f}" if abs(number) < 10 else f"{number:.1f}"

@@ -7,6 +7,7 @@ not suffice, nothing is refused: calls wait in the kernel until they are read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -147,23 +148,30 @@ def told(rounds: list[Result], peak: float) -> Result:
     def of(name: str, figure: str) -> list[float]:
         return [each[name][figure] for each in rounds]
 
+    def waits(name: str) -> list[float]:
+        return [wait(each[name]) for each in rounds]
+
     def ratios(name: str) -> list[float]:
-        pairs = zip(of("half", "p99_us"), of(name, "p99_us"), strict=True)
-        return [other / half for half, other in pairs]
+        return [other / half for half, other in zip(waits("half"), waits(name), strict=True)]
 
     over = [each["over"] for each in rounds]
     return {
         "rounds": rounds,
-        "half_p99_us": median(of("half", "p99_us")),
-        "over_p99_us": median(of("over", "p99_us")),
+        "half_p99_us": median(waits("half")),
+        "over_p99_us": median(waits("over")),
         "over_ratio": median(ratios("over")),
         "after_ratio": median(ratios("after")),
         "shed_p50_us": median(of("over", "marked_p50_us")),
         "shed_p99_us": median(of("over", "marked_p99_us")),
-        "shed_share": median([each["marked"] / each["answered"] for each in over]),
+        "shed_share": median([each["marked"] / max(each["answered"], 1) for each in over]),
         "goodput_share": median([each["served_per_s"] / peak for each in over]),
         "unanswered": sum(each["expected"] - each["answered"] for each in over),
     }
+
+
+def wait(found: Result) -> float:
+    """The p99 of the served calls, in microseconds; infinite if none was served."""
+    return float(found["p99_us"]) if found["answered"] > found["marked"] else math.inf
 
 
 def goals(found: Result) -> Iterator[Goal]:

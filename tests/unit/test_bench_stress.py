@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench.load.peers import built_c
+from bench.stress import overload
 from bench.stress.goals import Goal
 from bench.stress.rig import Pairs, request
 
@@ -40,6 +41,22 @@ def test_a_goal_holds_up_to_its_bound(
 def test_a_goal_says_what_it_asks() -> None:
     assert str(Goal("wait", 12.34, 1000, "ms")) == "holds   wait: 12.3 ms (at most 1,000 ms)"
     assert str(Goal("share", 0.5, 1, least=True)) == "MISSES  share: 0.50 (at least 1)"
+
+
+def test_that_nobody_was_served_is_told_and_meets_no_goal() -> None:
+    fine = {
+        "expected": 10, "answered": 10, "marked": 0, "p99_us": 100.0, "served_per_s": 5.0,
+        "marked_p50_us": 0.0, "marked_p99_us": 0.0,
+    }  # fmt: skip
+    none = {**fine, "answered": 0, "p99_us": 0.0, "served_per_s": 0.0}
+    case = overload.told([{"half": fine, "over": none, "after": fine}], 5.0)
+    goals = {
+        goal.title: goal for goal in overload.goals({"c": {"title": "", "service_s": 0, **case}})
+    }
+    assert [title for title, goal in goals.items() if goal.holds] == [
+        ": p99 from 2 s after, of that before"
+    ]
+    assert goals[": p99 of served calls, of that at half load"].found == "without end"
 
 
 def test_ratios_are_of_neighbouring_rounds_and_what_is_not_served_is_counted() -> None:
