@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -70,6 +70,8 @@ class Gateway:
 
     Attributes:
         tls: what the listener agrees to with clients; None serves in the clear.
+        deliveries: how often a webhook was told of an approval, by what came of it; empty where
+            another process tells it.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Gateway:
         self.table = table
         self.log = log
         self.tracing = tracing
+        self.deliveries: Mapping[str, int] = {}
         self._settings = settings
         self._source = source
         self.desk = desk_of(settings)
@@ -351,7 +354,7 @@ async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
         return
     await send({"type": "lifespan.startup.complete"})
     gateway.watch_files()
-    with telling_of_approvals(gateway.settings):
+    with telling_of_approvals(gateway.settings) as gateway.deliveries:
         await receive()
         gateway.drain()
         await gateway.aclose()
@@ -361,10 +364,11 @@ async def _live(gateway: Gateway, receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def telling_of_approvals(settings: Settings) -> AbstractContextManager[None]:
-    """Tell the webhook's receiver what waits for a person, for as long as this lasts."""
+def telling_of_approvals(settings: Settings) -> AbstractContextManager[Mapping[str, int]]:
+    """Tell the webhook's receiver what waits for a person, for as long as this lasts; it gives how
+    often that was, by what came of it."""
     if settings.approvals is None or settings.approvals.webhook is None:
-        return nullcontext()
+        return nullcontext({})
     from gateway.approvals.webhook import telling
 
     return telling(settings.approvals)

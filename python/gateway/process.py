@@ -93,7 +93,7 @@ async def _run(settings: Settings, source: ConfigSource | None) -> int:
     operators = await serve_admin(partial(tell, gateway.admin_view), admin, settings)
     announce(settings)
     gateway.watch_files()
-    with telling_of_approvals(settings):
+    with telling_of_approvals(settings) as gateway.deliveries:
         await signals.stop.wait()
         gateway.drain()
         await listener.drain(settings.grace_s, hurry=signals.hurry)

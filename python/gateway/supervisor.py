@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ import orjson
 from gateway._core import LimitTable
 from gateway.app import telling_of_approvals
 from gateway.errors import Problem, StartError
+from gateway.operate.family import text
+from gateway.operate.metrics import deliveries
 from gateway.operate.report import Topic, merge, retire
 from gateway.process import (
     Signals,
@@ -126,6 +129,7 @@ class _Supervisor:
         self._placeholder, self._admin, self._settings = bind_all(settings, shared=True)
         self._workers: dict[int, _Worker] = {}
         self._past = b""
+        self._deliveries: Mapping[str, int] = {}
         self._failed: StartError | None = None
         self._up = asyncio.Event()
 
@@ -139,7 +143,7 @@ class _Supervisor:
         if self._up.is_set():
             operators = await serve_admin(self.ask, self._admin, self._settings)
             announce(self._settings)
-            with telling_of_approvals(self._settings):
+            with telling_of_approvals(self._settings) as self._deliveries:
                 await stopping
         up.cancel()
         await self._drain(keepers)
@@ -153,7 +157,8 @@ class _Supervisor:
         """What all workers tell, and what those that died have counted."""
         workers = list(self._workers.values())
         told = await asyncio.gather(*(worker.ask(topic) for worker in workers))
-        merged = merge(topic, [one for one in told if one is not None], self._past)
+        own = text(deliveries(self._deliveries))
+        merged = merge(topic, [one for one in told if one is not None], self._past, own)
         if topic != "ready":
             return merged
         reasons = orjson.loads(merged)

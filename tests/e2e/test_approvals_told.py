@@ -114,6 +114,12 @@ def test_a_request_is_told_once_and_decided_on_the_port(tmp_path: Path, workers:
             assert len(server.calls) == 1
             until(lambda: len(told.came) >= 4, "the next one is told")
             assert len(set(told.ids())) == 4
+            counted = 'interlock_approval_deliveries_total{outcome="%s"} %d\n'
+            until(
+                lambda: counted % ("delivered", 4) in it.get("/metrics").body.decode(),
+                "what was told is counted",
+            )
+            assert counted % ("failed", 0) in it.get("/metrics").body.decode()
 
 
 def test_a_receiver_that_is_down_holds_up_nothing_and_is_told_after_a_restart(

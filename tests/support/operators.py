@@ -100,6 +100,7 @@ class Gateway:
     log: DecisionLog | None = None
     desk: Desk | None = None
     tracing: TracingView | None = None
+    deliveries: Mapping[str, int] = field(default_factory=dict)
     files: list[Reload] = field(default_factory=lambda: [Reload("policy", "p.json")])
     late: list[str] = field(default_factory=list)
 

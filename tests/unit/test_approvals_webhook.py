@@ -129,6 +129,7 @@ def test_a_receiver_that_is_down_is_tried_again_later_and_later(store: Approvals
         clock.now = max(clock.now, due)
         one.tell()
     assert pauses == [0, 5, 10, 20]
+    assert one.deliveries == {"failed": 3, "delivered": 1}
     assert len({head["webhook-id"] for _, _, head in receiver.came}) == 1
     assert [head["webhook-timestamp"] for _, _, head in receiver.came] == [
         str(int(NOON + after)) for after in (0, 5, 15, 35)
@@ -154,6 +155,7 @@ def test_it_is_given_up_after_so_many_times(
         clock.now = max(clock.now, due)
         one.tell()
     assert len(receiver.came) == MOST_TELLINGS
+    assert one.deliveries == {"failed": MOST_TELLINGS - 1, "given_up": 1}
     assert "not told any more: it answered 500" in caplog.text
     assert "T0K" not in caplog.text
 
@@ -164,6 +166,7 @@ def test_a_receiver_that_is_gone_is_not_tried_again(store: Approvals) -> None:
     one = teller(store, receiver, Clock())
     one.tell()
     assert one.due() == asked.until, "and then it has ended"
+    assert one.deliveries == {"given_up": 1}
 
 
 def test_what_has_been_decided_is_not_told(store: Approvals) -> None:
@@ -228,8 +231,8 @@ def test_what_was_not_told_is_told_after_a_restart(tmp_path: Path) -> None:
 
     with telling(settings, post):
         assert came.wait(20)
-    with telling(replace(settings, webhook=None), post):
-        pass
+    with telling(replace(settings, webhook=None), post) as deliveries:
+        assert deliveries == {}
 
 
 def test_a_store_that_cannot_be_had_is_waited_for(

@@ -20,9 +20,11 @@ import ssl
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -106,6 +108,7 @@ class Teller:
         post: how a message is sent.
         draw: a random number from 0 to 1, by which tellers that failed at once do not try again
             at once.
+        deliveries: how often the receiver was told, by what came of it.
     """
 
     store: Approvals
@@ -113,6 +116,7 @@ class Teller:
     post: Post
     clock: Callable[[], float] = time.time
     draw: Callable[[], float] = random.random
+    deliveries: Counter[str] = field(default_factory=Counter)
     _troubled: bool = field(default=False, init=False)
 
     def tell(self, stopped: Callable[[], bool] = lambda: False) -> None:
@@ -142,6 +146,7 @@ class Teller:
         now_s = self.clock()
         if failure is None:
             self.store.told(found.id, now_s)
+            self.deliveries["delivered"] += 1
             if self._troubled:
                 _log.info("the receiver of approvals takes them again")
             self._troubled = False
@@ -150,6 +155,7 @@ class Teller:
         pause_s = min(FIRST_PAUSE_S * 2 ** (found.tellings - 1), LONGEST_PAUSE_S)
         later_s = found.until if last else now_s + pause_s * (0.5 + self.draw() / 2)
         self.store.tell_later(found.id, later_s, now_s)
+        self.deliveries["given_up" if last else "failed"] += 1
         if last:
             _log.error("approval `%s` is not told any more: %s", found.id, failure)
         elif not self._troubled:
@@ -164,31 +170,35 @@ def _named(error: Exception) -> str:
 
 
 @contextmanager
-def telling(settings: ApprovalSettings, post: Post | None = None) -> Iterator[None]:
+def telling(settings: ApprovalSettings, post: Post | None = None) -> Iterator[Mapping[str, int]]:
     """Tell what waits, in a thread, until this ends; nothing without a webhook.
+
+    What it gives is how often the receiver was told, by what came of it, as that goes on.
 
     The thread is not waited for: what it is just telling is told again after the next start, if
     it did not come through.
     """
     webhook = settings.webhook
+    deliveries: Counter[str] = Counter()
     if webhook is None:
-        yield
+        yield deliveries
         return
     stop = threading.Event()
     sender = post or Sender(webhook)
+    teller = partial(Teller, webhook=webhook, post=sender, deliveries=deliveries)
     thread = threading.Thread(
-        target=_tell_all, args=(settings, webhook, sender, stop), name="webhook", daemon=True
+        target=_tell_all, args=(settings, teller, stop), name="webhook", daemon=True
     )
     thread.start()
     try:
-        yield
+        yield deliveries
     finally:
         stop.set()
         thread.join(LOOK_S)
 
 
 def _tell_all(
-    settings: ApprovalSettings, webhook: WebhookSettings, post: Post, stop: threading.Event
+    settings: ApprovalSettings, teller: Callable[[Approvals], Teller], stop: threading.Event
 ) -> None:
     """Tell until stopped, whatever becomes of the store."""
     trouble = ""
@@ -198,7 +208,7 @@ def _tell_all(
                 settings.path, pending_s=settings.pending_s, approved_s=settings.approved_s
             )
             try:
-                _follow(Teller(store, webhook, post), stop)
+                _follow(teller(store), stop)
             finally:
                 store.close()
         except StoreError as error:

@@ -37,6 +37,8 @@ ADDED_GAUGES = (
 
 OUTCOMES = ("asked", "used", "denied", "expired", "unavailable")
 """Of requests for approval."""
+DELIVERIES = ("delivered", "failed", "given_up")
+"""Of telling a webhook of one: it is told, it is tried again, or it is tried no more."""
 
 _BOUNDS: Mapping[Phase, range] = {
     "decide": range(7, 25),
@@ -93,6 +95,7 @@ def families(view: GatewayView) -> Iterator[Family]:
         [Sample("", {}, dropped)],
     )
     yield from _approvals(view.desk)
+    yield deliveries(view.deliveries)
     spans = view.tracing
     made, exported = (0, 0) if spans is None else (spans.made, spans.exported)
     yield Family(
@@ -197,6 +200,15 @@ def _approvals(desk: DeskView | None) -> Iterator[Family]:
     yield Family(
         *("interlock_approvals_total", "counter", "What became of requests for approval."),
         [Sample("", {"outcome": outcome}, outcomes.get(outcome, 0)) for outcome in OUTCOMES],
+    )
+
+
+def deliveries(counts: Mapping[str, int]) -> Family:
+    """What came of telling a webhook, whichever process of the sidecar does that."""
+    return Family(
+        *("interlock_approval_deliveries_total", "counter"),
+        "Attempts to tell a webhook of a request for approval.",
+        [Sample("", {"outcome": outcome}, counts.get(outcome, 0)) for outcome in DELIVERIES],
     )
 
 

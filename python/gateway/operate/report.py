@@ -47,7 +47,7 @@ async def tell(view: GatewayView, topic: Topic) -> bytes:
     return _json(rows)
 
 
-def merge(topic: Topic, told: Sequence[bytes], past: bytes = b"") -> bytes:
+def merge(topic: Topic, told: Sequence[bytes], past: bytes = b"", counted: bytes = b"") -> bytes:
     """What several workers of the same settings have to say.
 
     A reason not to be ready, and a policy that could not be loaded, are told whoever has it. The
@@ -56,10 +56,11 @@ def merge(topic: Topic, told: Sequence[bytes], past: bytes = b"") -> bytes:
     Args:
         told: by each of them.
         past: what is kept of those that ended, from `retire`.
+        counted: metrics of the process that asks them.
     """
     if topic == "metrics":
         own = b"".join(text(family) for family in resources())
-        return sum_expositions([own, *told], [past], ADDED_GAUGES)
+        return sum_expositions([own, counted, *told], [past], ADDED_GAUGES)
     if topic == "limits":
         return told[0] if told else _json([])
     if topic == "stale":

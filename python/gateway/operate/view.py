@@ -136,6 +136,10 @@ class GatewayView(Protocol):
     def desk(self) -> DeskView | None: ...
     @property
     def tracing(self) -> TracingView | None: ...
+    @property
+    def deliveries(self) -> Mapping[str, int]:
+        """How often a webhook was told of an approval by this process, by what came of it."""
+
     def ready(self) -> list[str]:
         """Why it is not ready to serve; empty when it is."""
 
