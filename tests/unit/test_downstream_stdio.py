@@ -88,7 +88,7 @@ class Spy:
                 spy.decided.append(body)
                 if spy.fail:
                     raise BaseException("panic")
-                return spy.inner.engine.decide(caller, body)
+                return spy.inner.engine.decide(caller, body, full=how.get("full", False))
 
             def settle(self, decision, outcome, **how):
                 spy.settled.append((decision.method, outcome))
@@ -291,9 +291,38 @@ def test_open_requests_are_bounded():
             it.say(call(1, script=[["hush"]]))
             heard = await it.ask(call(2))
             assert heard["id"] == 2
-            assert "result" in heard
-            assert it.spy.settled == [("tools/call", "not-sent")]
-        assert it.spy.settled[1:] == [("tools/call", "unknown")]
+            assert code_of(heard) == "overloaded"
+            assert it.spy.settled == []
+        assert it.spy.settled == [("tools/call", "unknown")]
+
+    run(scenario())
+
+
+def code_of(refused):
+    return refused["result"]["_meta"]["interlock/decision"]["code"]
+
+
+def test_what_is_over_the_bound_is_refused_before_it_is_decided():
+    async def scenario():
+        spy = Spy({**POLICY, "tools": {**POLICY["tools"], "never": {"action": "deny"}}})
+        async with desk(spy=spy, max_in_flight=1) as it:
+            assert code_of(await it.ask(call(1, "never"))) == "tool-denied"
+            it.say(call(2, script=[["hush"]]))
+            assert code_of(await it.ask(call(3, "never"))) == "overloaded", "no rule was asked"
+            it.say(b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}')
+            assert code_of(await it.ask(call(4, "never"))) == "tool-denied", "there is room again"
+        assert [outcome for _, outcome in spy.settled].count("not-sent") == 0
+
+    run(scenario())
+
+
+def test_an_array_that_wants_more_answers_than_there_is_room_for_is_given_back():
+    async def scenario():
+        async with desk(max_in_flight=1) as it:
+            await it.ask(INITIALIZE.replace(b"2025-11-25", b"2025-03-26"))
+            it.say(json.dumps([json.loads(call(ident)) for ident in (1, 2)]).encode())
+            assert "seen" in (await it.ask(call(3)))["result"], "it left no trace"
+            assert [outcome for _, outcome in it.spy.settled] == ["done", "not-sent", "done"]
 
     run(scenario())
 

@@ -164,8 +164,9 @@ class Relay:
                 await self._take(line)
 
     async def _take(self, line: bytes) -> None:
+        full = self._count >= self._max_open
         try:
-            decision = self._point.decide(self._caller, line)
+            decision = self._point.decide(self._caller, line, full=full)
         except Refused:
             await self._failed(line)
             return
@@ -208,6 +209,8 @@ class Relay:
         if decision.kind == "notification" and decision.method == "notifications/cancelled":
             self._cancelled(line)
         wanted = _awaited(decision, line)
+        # An array may want more answers than there is room for, and there was room when people were
+        # asked. Whatever else is too much was refused before it was decided.
         if self._count + len(wanted) > self._max_open:
             self._point.give_back(decision, "overloaded")
             await self._fault(decision, "overloaded", "too many requests are open")
