@@ -233,7 +233,7 @@ class Gateway:
             return
         self._reload.succeeded()
         self._late = changed_for_good(self._source.at_start or found, found)
-        if self.tls is not None and self.tls.trusts_others and "tls" not in self._late:
+        if self.tls is not None and self.tls.trusts_former and "tls" not in self._late:
             self._late.append("tls.client_ca")
         if self._late:
             _log.warning("takes effect at the next start only: %s", ", ".join(self._late))

@@ -7,6 +7,7 @@ that cannot be used changes nothing.
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _NAMES = {
     "domainComponent": "DC",
     "userId": "UID",
 }
+
+_PEM = re.compile(rb"-----BEGIN ([^-]+)-----.*?-----END \1-----", re.DOTALL)
 
 _log = logging.getLogger("interlock.tls")
 
@@ -79,13 +82,19 @@ class Tls:
         self._settings = settings
         self.context = context_of(settings)
         self.reload = Reload("certificate", str(settings.certificate))
-        self._trusted = _content(settings.client_ca)
+        self._trusted = _authorities(settings.client_ca)
 
     def renew(self) -> None:
-        """Use the certificate and key as they are now, if they can be used."""
+        """Use the certificate and key as they are now, if they can be used, and trust authorities
+        of clients' certificates that were added."""
         try:
             context_of(self._settings)  # on another one first: this one must stay whole
             self.context.load_cert_chain(self._settings.certificate, self._settings.key)
+            if self._settings.client_ca is not None:
+                found = _authorities(self._settings.client_ca)
+                if found - self._trusted:
+                    self.context.load_verify_locations(self._settings.client_ca)
+                    self._trusted |= found
         except OSError as error:
             _log.error("the certificate in use stays: %s", error)
             self.reload.failed(str(error))
@@ -93,20 +102,25 @@ class Tls:
             self.reload.succeeded()
 
     @property
-    def trusts_others(self) -> bool:
-        """Whether the authorities of clients' certificates are others than those in force.
+    def trusts_former(self) -> bool:
+        """Whether an authority of clients' certificates is in force that was taken away.
 
-        They are taken at the start: to distrust one is to distrust connections that are open, and
+        It is until the next start: to distrust one is to distrust connections that are open, and
         of those it is not known any more who vouched for them.
         """
-        return _content(self._settings.client_ca) != self._trusted
+        return not self._trusted <= _authorities(self._settings.client_ca)
 
 
-def _content(path: Path | None) -> bytes | None:
+def _authorities(path: Path | None) -> frozenset[bytes]:
+    """What a file in PEM holds; nothing if it cannot be read."""
     try:
-        return None if path is None else path.read_bytes()
+        return (
+            frozenset()
+            if path is None
+            else frozenset(match.group() for match in _PEM.finditer(path.read_bytes()))
+        )
     except OSError:
-        return None
+        return frozenset()
 
 
 def context_of(settings: TlsSettings) -> ssl.SSLContext:

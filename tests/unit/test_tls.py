@@ -308,23 +308,28 @@ def test_a_renewed_certificate_serves_from_the_next_handshake_on(
     run(main())
 
 
-def test_other_authorities_of_clients_await_a_restart_and_say_so(
+def test_an_authority_of_clients_is_added_at_once_and_taken_away_by_a_restart(
     run: Callable[[Any], Any], folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         async with sidecar(folder, fast=True) as one:
             one.gateway.reload()
             assert one.gateway.awaits_restart() == []
+            with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+                await one.say("evil")
             old = (folder / "ca.pem").read_bytes()
             (folder / "ca.pem").write_bytes(old + (folder / "evil.pem").read_bytes())
             one.gateway.reload()
-            assert one.gateway.awaits_restart() == ["tls.client_ca"]
-            assert "next start only: tls.client_ca" in caplog.text
-            with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
-                await one.say("evil")
+            assert one.gateway.awaits_restart() == []
+            assert await one.say("evil") == await one.say("laptop") == [(200, "None")]
             (folder / "ca.pem").write_bytes(old)
             one.gateway.reload()
-            assert one.gateway.awaits_restart() == []
+            assert one.gateway.awaits_restart() == ["tls.client_ca"]
+            assert "next start only: tls.client_ca" in caplog.text
+            assert await one.say("evil") == [(200, "None")]
+            (folder / "ca.pem").write_bytes((folder / "evil.pem").read_bytes() + old)
+            one.gateway.reload()
+            assert one.gateway.awaits_restart() == [], "their order says nothing"
 
     run(main())
 
