@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway._core import PolicyError, PolicySet
-from gateway.config.document import CONFIG, GRANTS_FILE, grants, settings
+from gateway.config.document import CONFIG, GRANTS_FILE
 from gateway.config.forms import step
 from gateway.config.reading import Reading, reason
+from gateway.config.translation import grants, settings
 from gateway.errors import Problem, SettingsError
 from gateway.policies import PolicySource, folders_of, stamp_of
 from gateway.validation import check
