@@ -46,7 +46,8 @@ def simulate(until_s: float, first: int) -> str:
         totals = [total + number for total, number in zip(totals, numbers[2:], strict=False)]
         seeds += BLOCK
         print(f"simulator: {seeds} seeds so far", file=sys.stderr)
-    names = ("calls", "admitted", "alone", "waits", "kills", "inside", "restarts", "reloads")
+    names = ["calls", "admitted", "alone", "waits", "kills", "inside"]
+    names += ["restarts", "reloads", "operations"]
     told = ", ".join(f"{total} {name}" for name, total in zip(names, totals, strict=False))
     return f"simulator: seeds {first} to {first + seeds - 1}, 0 violations: {told}"
 
