@@ -97,44 +97,58 @@ impl Draw {
     }
 }
 
-/// Of so many fastest samples of both kinds, since the slow ones are the machine's doing.
-fn welch(mut samples: [Vec<u64>; 2]) -> f64 {
+/// The statistic over how long each guess took, from the fastest nine tenths of all samples, since the slow ones are the
+/// machine's doing.
+///
+/// What is compared is guesses and not samples: two guesses of one kind take other times too, if only by where their
+/// digests are looked for, and many samples of few guesses would make a difference of that.
+fn welch(mut samples: Vec<Vec<u64>>) -> f64 {
     let mut all: Vec<u64> = samples.concat();
     all.sort_unstable();
     let most = all.get(all.len() * 9 / 10).copied().unwrap();
-    let figures = samples.each_mut().map(|kind| {
-        kind.retain(|took| *took <= most);
+    let mut kinds = [Vec::new(), Vec::new()];
+    for (number, guess) in samples.iter_mut().enumerate() {
+        guess.retain(|took| *took <= most);
+        let sum = guess.iter().map(|took| *took as f64).sum::<f64>();
+        if let Some(kind) = kinds.get_mut(number % 2).filter(|_| !guess.is_empty()) {
+            kind.push(sum / guess.len() as f64);
+        }
+    }
+    let [(one, its), (other, others)] = kinds.map(|kind| {
         let count = kind.len() as f64;
-        let mean = kind.iter().map(|took| *took as f64).sum::<f64>() / count;
-        let squares = kind.iter().map(|took| (*took as f64 - mean).powi(2));
+        let mean = kind.iter().sum::<f64>() / count;
+        let squares = kind.iter().map(|took| (took - mean).powi(2));
         (mean, squares.sum::<f64>() / (count - 1.0) / count)
     });
-    let [(one, its), (other, others)] = figures;
     (one - other) / (its + others).sqrt()
 }
 
-/// The statistic, when each request is also looked at by `also`.
+/// The statistic over so many samples of each kind, when each request is also looked at by `also`.
 fn measured(count: usize, mut also: impl FnMut(&str)) -> f64 {
     let gate = gate();
     let mut draw = Draw(0x9E37_79B9_7F4A_7C15);
-    let mut samples = [Vec::with_capacity(count), Vec::with_capacity(count)];
     // Made beforehand, since to make the one leaves another heap behind than to make the other.
     let guesses: Vec<(String, Vec<u8>)> = (0..2 * GUESSES)
         .map(|number| draw.guess(number % 2 == 1))
         .map(|token| (token.clone(), request(&token)))
         .collect();
-    while samples.iter().any(|kind| kind.len() < count) {
+    let mut samples = vec![Vec::with_capacity(count / GUESSES * 2); guesses.len()];
+    let mut request = Vec::with_capacity(4096);
+    for _ in 0..2 * count {
         let drawn = usize::try_from(draw.next() >> 32).unwrap() % guesses.len();
-        let (token, request) = guesses.get(drawn).unwrap();
+        let (token, asked) = guesses.get(drawn).unwrap();
+        // At the same place each time: where bytes lie makes a difference, too.
+        request.clear();
+        request.extend_from_slice(asked);
         // A new connection: another head on an old one is compared with the one before.
         let mut intake = Intake::default();
         let began = Instant::now();
-        let received = intake.receive(&gate, black_box(request), &|| NOW);
+        let received = intake.receive(&gate, black_box(&request), &|| NOW);
         also(token);
         let took = began.elapsed().as_nanos();
         assert!(matches!(received, Received::HandOver(_)), "{received:?}");
-        if let Some(kind) = samples.get_mut(drawn % 2) {
-            kind.push(u64::try_from(took).unwrap());
+        if let Some(guess) = samples.get_mut(drawn) {
+            guess.push(u64::try_from(took).unwrap());
         }
     }
     welch(samples)
