@@ -16,8 +16,7 @@ const CUT_BYTES: usize = 6 + 1 + 16;
 pub fn string(out: &mut String, text: &str, most: usize) {
     out.push('"');
     let start = out.len();
-    let plain = |byte: &u8| matches!(byte, 0x20..=0x7E) && !matches!(byte, b'"' | b'\\');
-    if text.len() <= most && text.as_bytes().iter().all(plain) {
+    if text.len() <= most && is_plain(text) {
         out.push_str(text);
         out.push('"');
         return;
@@ -39,6 +38,13 @@ pub fn string(out: &mut String, text: &str, most: usize) {
         }
     }
     out.push('"');
+}
+
+/// Nothing needs an escape. All bytes are looked at, whatever the first ones are, so that many are at once.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |plain, byte| {
+        plain & matches!(byte, 0x20..=0x7E) & (byte != b'"') & (byte != b'\\')
+    })
 }
 
 fn character(out: &mut String, c: char) {
@@ -77,9 +83,14 @@ pub fn value(out: &mut String, spelt: &str) {
 
 /// Appends bytes as lower-case hexadecimal digits.
 pub fn hex(out: &mut String, bytes: &[u8]) {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    for byte in bytes {
-        out.extend([digit(byte >> 4), digit(byte & 15)]);
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    for some in bytes.chunks(32) {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(some) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        let digits = digits.get(..2 * some.len()).unwrap_or_default();
+        out.push_str(std::str::from_utf8(digits).unwrap_or_default());
     }
 }
 
