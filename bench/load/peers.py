@@ -1,7 +1,7 @@
 """Who is compared: each proxy, with the configuration that its own documentation would lead to.
 
 INVARIANT: every proxy here has one worker unless its name says otherwise, keeps connections alive
-on both sides, and writes no access log.
+on both sides, and writes no log unless its name says so.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ NGINX_PROXY = """
     upstream server {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
     server {{
         listen 127.0.0.1:{port}{tls};
+        access_log {log};
         location / {{
             proxy_pass http://server;
             proxy_http_version 1.1;
@@ -166,13 +167,18 @@ def nginx(site: Site, http: str, workers: int = 1) -> Process:
     return Process([program, "-p", str(site.folder), "-c", path], site.port, site.cpus)
 
 
-def nginx_proxy(site: Site, workers: int = 1, *, tls: bool = False) -> Process:
-    """nginx as a proxy: what all others are compared with."""
+def nginx_proxy(site: Site, workers: int = 1, *, tls: bool = False, log: bool = False) -> Process:
+    """nginx as a proxy: what all others are compared with.
+
+    Args:
+        log: whether each request is written to a file, in the format and the way it has by default.
+    """
     end = ""
     if tls:
         shown, key = write_certificate(site)
         end = f" ssl; ssl_certificate {shown}; ssl_certificate_key {key}"
-    http = NGINX_PROXY.format(port=site.port, upstream=site.upstream, tls=end)
+    path = site.folder / "access.log" if log else "off"
+    http = NGINX_PROXY.format(port=site.port, upstream=site.upstream, tls=end, log=path)
     return nginx(site, http, workers)
 
 
@@ -248,6 +254,7 @@ def peers(policy: bytes) -> dict[str, Peer]:
     """Every proxy with one worker, by name; nginx first."""
     found: dict[str, Peer] = {
         "nginx": nginx_proxy,
+        "nginx with its log": lambda site: nginx_proxy(site, log=True),
         "haproxy": haproxy,
         "go": goproxy,
         "interlock": lambda site: interlock(site, policy),
