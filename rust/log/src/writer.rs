@@ -89,8 +89,13 @@ impl Writer {
     }
 
     /// Writes until it is told to stop.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(self) {
+        // Said once the file is closed, and with it no longer locked: the next to write may wait for just that.
         let _ending = Ending(self.shared.clone());
+        self.work();
+    }
+
+    fn work(mut self) {
         let mut items = Vec::new();
         let mut written = Vec::new();
         loop {
