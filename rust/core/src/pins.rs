@@ -230,7 +230,8 @@ fn member<'a>(value: Value<'a>, key: &str) -> Result<Value<'a>, LockError> {
 
 fn digest_from(text: &str) -> Option<DefinitionDigest> {
     let mut digest = DefinitionDigest::default();
-    if text.len() != 2 * digest.len() || !text.is_ascii() {
+    // `from_str_radix` takes a sign for a digit.
+    if text.len() != 2 * digest.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for (at, byte) in digest.iter_mut().enumerate() {
@@ -375,6 +376,23 @@ mod tests {
         ] {
             let error = Pins::parse(source.as_bytes(), "s", PinMode::Enforce).expect_err(&source);
             assert!(error.to_string().contains(why), "{source}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_sixty_four_hexadecimal_digits() {
+        let lock = String::from_utf8(lock(TOOL)).expect("is text");
+        let digest = hexadecimal(&digest_of(TOOL.as_bytes()).expect("is read"));
+        for other in [
+            digest[1..].to_owned(),
+            format!("{digest}0"),
+            format!("{digest}00"),
+            format!("+{}", &digest[1..]),
+            format!("é{}", &digest[2..]),
+        ] {
+            let source = lock.replace(&digest, &other);
+            let error = Pins::parse(source.as_bytes(), "s", PinMode::Enforce).expect_err(&other);
+            assert!(error.to_string().contains("has no digest"), "{other}");
         }
     }
 }

@@ -437,6 +437,13 @@ fn hidden_tools_leave_lists_and_nothing_else_changes() {
     );
     assert_eq!(cut(&list(r#"{"title":"no name"}"#)), Some(list("")));
     assert_eq!(cut(&list(r#"{"name":"\u0062"}"#)), Some(list("")));
+    assert_eq!(cut(&list(r#"{"Name":"a"}"#)), Some(list("")), "no name but to some");
+    let array = |tools: &str| format!("[{},{}]", list(&c), list(tools));
+    assert_eq!(cut(&array(&format!("{a},{b}"))), Some(array(&a)));
+    let elsewhere = |tools: &str| {
+        format!(r#"{{"error":{{"tools":[{b}]}},"result":{{"tools":[{tools}],"more":[{b}]}}}}"#)
+    };
+    assert_eq!(cut(&elsewhere(&b)), Some(elsewhere("")));
     let public = r#"{"id":1,"result":{"cacheScope":"public","t\u006fols":[{"name":"a"}]}}"#;
     assert_eq!(
         cut(public).as_deref(),
