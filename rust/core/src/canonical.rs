@@ -157,6 +157,19 @@ mod tests {
     }
 
     #[test]
+    fn five_controls_have_a_short_form() {
+        let all: Vec<_> = (0..0x20).map(|byte| format!("\\u{byte:04x}")).collect();
+        let all = all.concat();
+        let expected = ["0008", "0009", "000a", "000c", "000d"]
+            .into_iter()
+            .zip(["b", "t", "n", "f", "r"])
+            .fold(all.clone(), |text, (long, short)| {
+                text.replace(&format!("u{long}"), short)
+            });
+        assert_eq!(canonical(&format!("\"{all}\"")), format!("\"{expected}\""));
+    }
+
+    #[test]
     fn numbers_are_written_as_doubles() {
         for (source, expected) in [
             ("-0", "0"),

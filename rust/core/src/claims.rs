@@ -252,6 +252,15 @@ mod tests {
     fn base64_is_strict() {
         assert_eq!(base64(b"ZGVsZXRl").as_deref(), Some(b"delete".as_slice()));
         assert_eq!(base64(b"YQ==").as_deref(), Some(b"a".as_slice()));
+        let every = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let word = |three: &[u8]| {
+            three
+                .iter()
+                .fold(0, |word, &byte| word << 8 | u32::from(byte))
+        };
+        let digits = |at: u32| (0..4).fold(0, |word, place| word << 6 | (4 * at + place));
+        let found = base64(every).unwrap_or_default();
+        assert!(found.chunks(3).map(word).eq((0..16).map(digits)));
         for bad in [
             &b"YQ"[..],
             b"YQ=",

@@ -437,7 +437,11 @@ fn hidden_tools_leave_lists_and_nothing_else_changes() {
     );
     assert_eq!(cut(&list(r#"{"title":"no name"}"#)), Some(list("")));
     assert_eq!(cut(&list(r#"{"name":"\u0062"}"#)), Some(list("")));
-    assert_eq!(cut(&list(r#"{"Name":"a"}"#)), Some(list("")), "no name but to some");
+    assert_eq!(
+        cut(&list(r#"{"Name":"a"}"#)),
+        Some(list("")),
+        "no name but to some"
+    );
     let array = |tools: &str| format!("[{},{}]", list(&c), list(tools));
     assert_eq!(cut(&array(&format!("{a},{b}"))), Some(array(&a)));
     let elsewhere = |tools: &str| {
@@ -452,6 +456,56 @@ fn hidden_tools_leave_lists_and_nothing_else_changes() {
     assert!(listing::filter(&set, br#"{"result":{"tools":[],"tools":[{"name":"b"}]}}"#).is_err());
     let text = r#"{"result":{"content":[{"text":"\ud800"}]}}"#;
     assert_eq!(cut(text), None, "no list in it: not ours to judge");
+}
+
+#[test]
+fn a_limit_that_only_records_refuses_nothing_that_it_cannot_read() {
+    let text = r#"{"version":"1","default":"deny","tools":{"pay":{"limits":[
+        {"counter":"spent","window":"day","max":9,"scope":"grant","cost":"args.amount",MODE}]}}}"#;
+    let bad = call("pay", r#"{"amount":"much"}"#);
+    let shadow = decide(&engine(&text.replace("MODE", r#""mode":"shadow""#)), &bad);
+    assert!(shadow.allowed);
+    assert_eq!(shadow.shadow[0].code, Code::CostInvalid);
+    let refused = decide(&engine(&text.replace(",MODE", "")), &bad);
+    assert_eq!(refused.code, Code::CostInvalid);
+    let told = "`args.amount` must be a number";
+    assert!(refused.message.starts_with(told), "{}", refused.message);
+    let own = decide(
+        &engine(&text.replace("MODE", r#""on_deny":"Say how much.""#)),
+        &bad,
+    );
+    assert_eq!(own.message, "Say how much.");
+}
+
+#[test]
+fn a_full_limit_says_what_it_allows_and_when() {
+    let worded = |limit: &str| {
+        let text = format!(
+            r#"{{"version":"1","default":"deny","tools":{{"a":{{"limits":[{{"counter":"calls","scope":"grant",{limit}}}]}}}}}}"#
+        );
+        let engine = engine(&text);
+        let first = decide(&engine, &call("a", r#"{"n":5}"#));
+        let last = decide(&engine, &call("a", r#"{"n":5}"#));
+        drop(first);
+        last.message.clone()
+    };
+    assert_eq!(
+        worded(r#""window":"minute","max":1"#),
+        "`calls` allows 1 per minute; try again in 55.0 s"
+    );
+    assert_eq!(
+        worded(r#""window":"minute","max":1,"on_deny":"Enough.""#),
+        "Enough; try again in 55.0 s"
+    );
+    let cost = r#""cost":"args.n""#;
+    assert_eq!(
+        worded(&format!(r#""window":"minute","max":4,{cost}"#)),
+        "`calls` allows 4 per minute; this call alone costs more than that"
+    );
+    assert_eq!(
+        worded(r#""algorithm":"concurrency","max":1"#),
+        "`calls` allows 1 at the same time; try again when a running call has ended"
+    );
 }
 
 #[test]

@@ -37,13 +37,19 @@ fn wall() -> Nanos {
 
 /// A file with one used key, and the offset of its slot.
 fn used_file() -> (TempDir, PathBuf, u64) {
+    file_used_by(|table| {
+        assert!(admitted(
+            table,
+            &[charge(table, "calls", PER_DAY, 3)],
+            wall()
+        ));
+    })
+}
+
+fn file_used_by(first: impl Fn(&LimitTable)) -> (TempDir, PathBuf, u64) {
     let (folder, path) = place();
     let table = LimitTable::open(&path, SLOTS, wall()).expect("a new file");
-    assert!(admitted(
-        &table,
-        &[charge(&table, "calls", PER_DAY, 3)],
-        wall()
-    ));
+    first(&table);
     drop(table);
     let bytes = fs::read(&path).expect("the file");
     let slot = (0..SLOTS as u64)
@@ -331,6 +337,59 @@ fn an_implausible_slot_or_clock_is_refused() {
             Err(OpenError::Corrupt { .. })
         ),
         "a key twice"
+    );
+}
+
+#[test]
+fn an_implausible_bucket_or_binding_is_refused() {
+    let bucket = Algorithm::Bucket {
+        window_ns: MINUTE,
+        interval_ns: SECOND,
+        burst: 3,
+    };
+    let bucket = file_used_by(|table| {
+        assert!(admitted(
+            table,
+            &[charge(table, "calls", bucket, 3)],
+            wall()
+        ));
+    });
+    let binding = file_used_by(|table| {
+        let key = table.key(&[b"session"]);
+        table.bind(key, 1, 2, wall(), DAY).expect("free");
+    });
+    let cases: [(_, Case); 4] = [
+        (&bucket, ("a debt of years", 0, |word| word + 1_200 * DAY)),
+        (&bucket, ("a second word", 1, |_| 1)),
+        (&binding, ("seen tomorrow", 2, |seen| seen + DAY)),
+        (&binding, ("a fifth word", 4, |_| 1)),
+    ];
+    for ((_, path, slot), (name, word, change)) in cases {
+        let whole = fs::read(path).expect("the file");
+        LimitTable::open(path, SLOTS, wall()).expect("the file as it was");
+        damage(path, slot + 64 + word * 8, change);
+        let refused = LimitTable::open(path, SLOTS, wall());
+        assert!(
+            matches!(refused, Err(OpenError::Corrupt { .. })),
+            "{name}: {refused:?}"
+        );
+        fs::write(path, whole).expect("room");
+    }
+}
+
+#[test]
+fn a_number_of_slots_that_cannot_be_is_refused() {
+    let (_folder, path, _) = used_file();
+    let mut bytes = fs::read(&path).expect("the file");
+    bytes.truncate(usize::try_from(SLOTS_OFFSET + 3 * SLOT_BYTES).expect("small"));
+    bytes[16..24].copy_from_slice(&3_u64.to_le_bytes());
+    let check = crc32fast::hash(&bytes[..60]).to_le_bytes();
+    bytes[60..64].copy_from_slice(&check);
+    fs::write(&path, &bytes).expect("room");
+    let refused = LimitTable::open(&path, SLOTS, wall());
+    assert!(
+        matches!(refused, Err(OpenError::Corrupt { .. })),
+        "{refused:?}"
     );
 }
 
