@@ -86,7 +86,7 @@ def test_a_share_bounds_what_is_in_it_and_tells_that_it_did(share: shares.Share)
     # Half a second of a fifth of a core is 0.1 s; what it took before it was put in is not much.
     assert 0.0 < float(said) < 0.3
     periods, used_up = share.periods()
-    assert periods >= used_up > 10
+    assert periods >= used_up > 0
 
 
 def test_the_share_that_was_used_up_least_counts(tmp_path: Path) -> None:
