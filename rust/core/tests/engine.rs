@@ -478,6 +478,28 @@ fn a_limit_that_only_records_refuses_nothing_that_it_cannot_read() {
 }
 
 #[test]
+fn values_that_differ_are_counted_apart() {
+    let engine = engine(
+        r#"{"version":"1","default":"deny","tools":{"a":{"limits":[
+        {"counter":"calls","window":"day","max":1,"scope":"grant","key":"args.k"}]}}}"#,
+    );
+    let spellings = [
+        ["true"; 2],
+        ["false"; 2],
+        ["null"; 2],
+        ["1", "1.0"],
+        [r#""1""#; 2],
+    ];
+    for expected in [true, false] {
+        for spelling in &spellings {
+            let value = spelling[usize::from(!expected)];
+            let decision = decide(&engine, &call("a", &format!(r#"{{"k":{value}}}"#)));
+            assert_eq!(decision.allowed, expected, "{value}");
+        }
+    }
+}
+
+#[test]
 fn a_full_limit_says_what_it_allows_and_when() {
     let worded = |limit: &str| {
         let text = format!(
