@@ -41,6 +41,10 @@ pub fn string(out: &mut String, text: &str, most: usize) {
 }
 
 /// Nothing needs an escape. All bytes are looked at, whatever the first ones are, so that many are at once.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a branch at each byte is what it goes without"
+)]
 fn is_plain(text: &str) -> bool {
     text.bytes().fold(true, |plain, byte| {
         plain & matches!(byte, 0x20..=0x7E) & (byte != b'"') & (byte != b'\\')
