@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import select
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any, cast
@@ -40,6 +41,8 @@ operators' port must stay within reach whatever comes in at the other."""
 LINGER_S = 1.0
 """How long a drain leaves idle connections open, for requests that were under way when it began."""
 BACKLOG = 1024
+QUEUE_S = 0.1
+"""How long a drain goes on accepting, at most, until nobody is left who has connected."""
 _READ_AHEAD_BYTES = 64 * 1024
 
 
@@ -133,8 +136,10 @@ class Listener:
             grace_s: seconds in all.
             hurry: set to end the grace early.
         """
-        if self._server is not None:
-            self._server.close()
+        server, self._server = self._server, None
+        if server is not None:
+            await self._accept_who_waits()
+            server.close()
         # Each answer carries `Connection: close` from here: hypercorn's way to retire a connection.
         self._config.keep_alive_max_requests = 0
         deadline = asyncio.get_running_loop().time() + grace_s
@@ -151,6 +156,21 @@ class Listener:
         if self._fast is not None:
             self._fast.cut()
         await self._wait(LINGER_S, asyncio.Event())
+
+    async def _accept_who_waits(self) -> None:
+        """Accept whoever has connected, and may have asked: what is still queued at a socket when
+        it is closed is reset by the kernel, without an answer."""
+        queue = select.poll()
+        queue.register(self._sock, select.POLLIN)
+        loop = asyncio.get_running_loop()
+        over = loop.time() + QUEUE_S
+        empty = 0
+        while loop.time() < over:
+            # What is accepted in one turn of the loop may become a connection in the next only.
+            empty = 0 if queue.poll(0) else empty + 1
+            if empty == 2:
+                return
+            await asyncio.sleep(0)
 
     async def _wait(self, seconds: float, hurry: asyncio.Event) -> None:
         """Until no connection is left, `hurry` is set, or the time is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,15 @@ from support.door import run
 
 if TYPE_CHECKING:
     from gateway.asgi import Receive, Scope, Send
+
+Factory = Callable[[], asyncio.AbstractEventLoop]
+FACTORIES: list[Factory] = [asyncio.new_event_loop]
+try:
+    import uvloop
+except ImportError:
+    pass
+else:
+    FACTORIES.append(uvloop.new_event_loop)
 
 GET = b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -126,7 +135,8 @@ def test_a_drain_refuses_new_connections_and_finishes_what_runs() -> None:
             asking = asyncio.create_task(wire.ask())
             await app.arrived.wait()
             draining = asyncio.create_task(listener.drain(60))
-            await asyncio.sleep(0)
+            for _ in range(3):  # turns of the loop, in which nobody comes
+                await asyncio.sleep(0)
             with pytest.raises(ConnectionRefusedError):
                 await Wire.to(listener)
             app.go_on.set()
@@ -152,6 +162,22 @@ def test_an_idle_connection_gets_a_last_request_in(monkeypatch: pytest.MonkeyPat
             await draining
 
     run(body())
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_who_has_connected_before_a_drain_is_answered(factory: Factory) -> None:
+    async def main() -> None:
+        async with listening(App()) as listener:
+            clients = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(20)]
+            for client in clients:
+                client.sendall(GET)
+            await listener.drain(60)  # before the event loop has seen any of them
+            for client in clients:
+                with client:
+                    assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
 
 
 def test_idle_connections_do_not_hold_up_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
