@@ -316,6 +316,9 @@ mod tests {
             panic!("in the middle of a decision");
         });
         assert!(!decision.allowed);
-        assert_eq!(decision.code, Code::InternalError);
+        assert_eq!(
+            (decision.code, decision.rpc_code),
+            (Code::InternalError, -32603)
+        );
     }
 }

@@ -7,6 +7,8 @@ mod engine_support;
 use engine_support::{NOW, call, decide, engine};
 use gateway_core::caller::Caller;
 use gateway_core::decision::Code;
+use gateway_core::limit::{Algorithm, count_capacity};
+use gateway_core::policy::PolicySet;
 
 #[test]
 fn a_limit_that_only_records_refuses_nothing_that_it_cannot_read() {
@@ -123,4 +125,17 @@ fn whoever_asks_first_keeps_no_quota_of_others() {
             assert_eq!(allowed, expected, "{scope}");
         }
     }
+}
+
+#[test]
+fn a_limit_may_be_as_large_as_can_be_counted_and_no_larger() {
+    let most = count_capacity(Algorithm::Concurrency);
+    let parsed = |max: u64| {
+        let text = format!(
+            r#"{{"version":"1","default":"deny","tools":{{"a":{{"limits":[{{"counter":"c","algorithm":"concurrency","max":{max}}}]}}}}}}"#
+        );
+        PolicySet::parse(text.as_bytes(), "p.json")
+    };
+    assert!(parsed(most).is_ok());
+    assert!(parsed(most + 1).is_err());
 }

@@ -5,7 +5,7 @@ mod limits_support;
 
 use gateway_core::limit::{Algorithm, EPOCH, LimitTable, Verdict, Window};
 use gateway_core::time::Nanos;
-use limits_support::{DAY, MINUTE, charge, reserve};
+use limits_support::{DAY, MINUTE, charge, look, reserve};
 
 const SECOND: u64 = Nanos::SECOND;
 
@@ -43,4 +43,14 @@ fn a_bucket_may_take_two_years_to_fill_and_no_longer() {
     let slower = charge(&table, "slower", bucket(365 * DAY + 1), 2);
     let (verdict, _) = reserve(&table, &[slower], EPOCH.plus(DAY));
     assert!(matches!(verdict, Verdict::Unavailable), "{verdict:?}");
+}
+
+#[test]
+fn a_sliding_window_in_which_nothing_was_used_has_nothing_to_regain() {
+    let table = table();
+    let limit = charge(&table, "limit", Algorithm::Sliding(8 * SECOND), 5);
+    let now = EPOCH.plus(DAY);
+    assert_eq!(look(&table, &limit, now).reset_ns, 0);
+    reserve(&table, &[limit], now);
+    assert!(look(&table, &limit, now).reset_ns >= 8 * SECOND);
 }

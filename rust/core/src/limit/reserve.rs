@@ -491,3 +491,6 @@ impl LimitTable {
         Some(plan.reading(&look.ok()?, now))
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -172,6 +172,8 @@ fn names_that_differ_in_case() {
     }
     let lower = load("default: allow\nhide: [reset]");
     assert!(lower.folded_conflict("Reset") && !lower.folded_conflict("resets"));
+    let both = load("default: deny\ntools: {Read: {}, read: {}}");
+    assert!(!both.folded_conflict("Read") && !both.folded_conflict("read"));
 }
 
 #[test]
