@@ -230,16 +230,24 @@ async def upstream(
     *arguments: str, clock: HandClock | None = None, **changes: Any
 ) -> AsyncIterator[StdioUpstream]:
     """A server over stdio that is started, and closed at the end of the block."""
-    server = StdioUpstream(settings(*arguments, **changes), clock=clock)
-    await server.start()
+    async with closing(
+        StdioUpstream(settings(*arguments, **changes), clock=clock), clock
+    ) as server:
+        await server.start()
+        yield server
+
+
+@asynccontextmanager
+async def closing(server: StdioUpstream, clock: HandClock | None) -> AsyncIterator[StdioUpstream]:
+    """A server over stdio that leaves no process behind at the end of the block."""
     try:
         yield server
     finally:
-        closing = asyncio.ensure_future(server.aclose(0))
+        closed = asyncio.ensure_future(server.aclose(0))
         if isinstance(clock, HandClock):
             await breathe()
             await clock.advance(1)
-        await closing
+        await closed
         assert server.children == 0
 
 

@@ -9,23 +9,17 @@ import pytest
 from gateway.errors import UpstreamError
 from gateway.upstream.shared import Backoff
 from gateway.upstream.stdio import StdioUpstream
-from support.stdio import Client, HandClock, breathe, request, run, settings, until
+from support.stdio import Client, HandClock, breathe, closing, request, run, settings, until
 
 TAG = "io.modelcontextprotocol/subscriptionId"
 
 
 @asynccontextmanager
 async def client(*arguments, clock=None, **changes):
-    server = StdioUpstream(settings(*arguments, **changes), clock=clock)
-    try:
+    async with closing(
+        StdioUpstream(settings(*arguments, **changes), clock=clock), clock
+    ) as server:
         yield Client(server, modern=True)
-    finally:
-        closing = asyncio.ensure_future(server.aclose(0))
-        if isinstance(clock, HandClock):
-            await breathe()
-            await clock.advance(1)
-        await closing
-        assert server.children == 0
 
 
 def modern(ident, method="tools/call", **params):

@@ -63,8 +63,7 @@ class Load:
         """Await the serving of a request that counts as in flight, here and for its server."""
         self.in_flight += 1
         traffic.in_flight += 1
-        if self.in_flight >= self.max_in_flight:
-            self.fill()
+        self.fill()
         try:
             await serving
         finally:

@@ -5,23 +5,13 @@
     reason = "a test fails by panicking"
 )]
 
-use super::super::{Algorithm, Counting, EPOCH, Window};
+use super::super::tests::charge;
+use super::super::{Algorithm, EPOCH, Window};
 use super::*;
 use crate::sync::AtomicU64;
 
 const NOW: Nanos = EPOCH.plus(90_000 * Nanos::SECOND);
 const MINUTE: Algorithm = Algorithm::Fixed(Window::Span(60 * Nanos::SECOND));
-
-fn charge(table: &LimitTable, name: &str, algorithm: Algorithm, max: u64) -> Charge<'static> {
-    Charge {
-        key: table.key(&[name.as_bytes()]),
-        counting: Box::leak(Box::new(Counting::by(algorithm))),
-        cost: 1,
-        max: Some(max),
-        shadow_max: None,
-        label: 0,
-    }
-}
 
 fn admitted(table: &LimitTable, charges: &[Charge<'_>]) -> bool {
     let verdict = table.reserve(charges, NOW, &mut SmallVec::new());

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use smallvec::SmallVec;
 
-use super::super::{Algorithm, Charge, Counting, EPOCH, LimitTable, Release, Verdict, Window};
+use super::super::{Algorithm, Charge, EPOCH, LimitTable, Release, Verdict, Window};
 use crate::sync::kill;
 use crate::time::Nanos;
 
@@ -21,15 +21,7 @@ const FILE: &str = "INTERLOCK_TEST_STATE";
 const DIED: i32 = 9;
 
 fn charge(table: &LimitTable, name: &str, algorithm: Algorithm) -> Charge<'static> {
-    let key = table.key(&[name.as_bytes()]);
-    Charge {
-        key,
-        counting: Box::leak(Box::new(Counting::by(algorithm))),
-        cost: 1,
-        max: Some(MAX),
-        shadow_max: None,
-        label: 0,
-    }
+    super::charge(table, name, algorithm, MAX)
 }
 
 fn fixed(table: &LimitTable, name: &str) -> Charge<'static> {

@@ -23,6 +23,24 @@ mod loom_reserve;
 #[cfg(loom)]
 mod loom_window;
 
+/// An enforced limit at a cost of one.
+#[cfg(not(loom))]
+pub(super) fn charge(
+    table: &super::LimitTable,
+    name: &str,
+    algorithm: super::Algorithm,
+    max: u64,
+) -> super::Charge<'static> {
+    super::Charge {
+        key: table.key(&[name.as_bytes()]),
+        counting: Box::leak(Box::new(super::Counting::by(algorithm))),
+        cost: 1,
+        max: Some(max),
+        shadow_max: None,
+        label: 0,
+    }
+}
+
 /// What the models share.
 #[cfg(loom)]
 mod support {
