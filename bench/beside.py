@@ -27,16 +27,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import machine, message
 from bench.__main__ import RESULTS, name, read, say, write
 from bench.load import clients, peers
-from bench.load.path import Cores
-from bench.load.processes import Process, allow_many_files, free_port
+from bench.load.processes import Process, free_port
 from bench.stress.goals import Goal
-from bench.stress.rig import Load, Result, Rig
+from bench.stress.rig import Load, Result, Rig, placed
 from bench.summary import median
+
+if TYPE_CHECKING:
+    from bench.load.path import Cores
 
 TOOLS = 100
 SCRAPES_PER_S = 1000
@@ -261,12 +263,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.beside", description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS)
     parser.add_argument("--rounds", type=int, default=3, help="of each (%(default)s)")
-    parser.add_argument("--gateway-cpu", type=int, default=0, help="its core (%(default)s)")
-    parser.add_argument("--load-cpu", type=int, default=1, help="of all else (%(default)s)")
-    options = parser.parse_args()
-    allow_many_files()
-    cores = Cores(options.gateway_cpu, options.load_cpu)
-    os.sched_setaffinity(0, {cores.load})
+    options, cores = placed(parser)
     about = machine.describe()
     file = RESULTS / name(about)
     result = {**read(file), **about}

@@ -7,17 +7,14 @@ commit on the same day.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 
 from bench import machine, report
 from bench.__main__ import QUICK, RESULTS, name, read, say, write
-from bench.load.path import Cores
 from bench.load.peers import Missing
-from bench.load.processes import allow_many_files
 from bench.stress.parts import PARTS
-from bench.stress.rig import Pace
+from bench.stress.rig import Pace, placed
 
 FULL = Pace(rounds=2, seconds=2.5, calls=1_000_000, crowd=1_000)
 BRIEF = Pace(rounds=1, seconds=2, calls=50_000, crowd=200)
@@ -34,12 +31,7 @@ def main() -> int:
         metavar="PART",
         help="; ".join(f"{key}: {part.TITLE.lower()}" for key, part in PARTS.items()),
     )
-    parser.add_argument("--gateway-cpu", type=int, default=0, help="its core (%(default)s)")
-    parser.add_argument("--load-cpu", type=int, default=1, help="of all else (%(default)s)")
-    options = parser.parse_args()
-    allow_many_files()
-    cores = Cores(options.gateway_cpu, options.load_cpu)
-    os.sched_setaffinity(0, {cores.load})
+    options, cores = placed(parser)
     about = machine.describe()
     file = QUICK.with_name("stress.json") if options.quick else RESULTS / name(about)
     result = {**(read(file) if not options.quick else {}), **about}

@@ -5,6 +5,8 @@ INVARIANT: a ratio is of two rounds that ran one after the other, the quiet one 
 
 from __future__ import annotations
 
+import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,15 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench import message
 from bench.load import clients, peers
-from bench.load.processes import Process, free_port
+from bench.load.path import Cores
+from bench.load.processes import Process, allow_many_files, free_port
 from bench.summary import median
-
-if TYPE_CHECKING:
-    from bench.load.path import Cores
 
 Result = dict[str, Any]
 OVERLOADED = '"code":"overloaded"'
@@ -28,6 +28,22 @@ ALLOW_ALL = message.encode({"default": "allow", "tools": {}})
 HOSTILE = b"/mcp/hostile"
 LEGAL_RATE = 300.0
 LEGAL_CONNECTIONS = 8
+
+
+def placed(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Cores]:
+    """What the command line says, and who runs where; this process, with all it starts, on the core
+    of the load, and with as many files as it may have.
+
+    Args:
+        parser: gets the options that name the cores, too.
+    """
+    parser.add_argument("--gateway-cpu", type=int, default=0, help="its core (%(default)s)")
+    parser.add_argument("--load-cpu", type=int, default=1, help="of all else (%(default)s)")
+    options = parser.parse_args()
+    allow_many_files()
+    cores = Cores(options.gateway_cpu, options.load_cpu)
+    os.sched_setaffinity(0, {cores.load})
+    return options, cores
 
 
 @dataclass(frozen=True)
